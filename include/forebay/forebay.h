@@ -1,0 +1,334 @@
+/*
+ * forebay: columnar data becomes training batches inside one byte limit.
+ *
+ * This header is the whole public C surface. Handles are opaque. The rules that hold for every function:
+ *
+ *  1. Errors. A function that can fail returns 0 or a positive errno code. Its last parameter is a nullable
+ *     struct fb_error, written only when a code other than 0 is returned. ENOMEM: the system refused memory.
+ *     ENOBUFS: the limit refused it. ECANCELED: the operation was cancelled. EINVAL: an argument or the data
+ *     handed in is malformed. ENOTSUP: a type this library does not read. EIO and others: the source failed.
+ *  2. Ownership. Each pointer parameter says [borrow], [move] or [out: free with ...]. A moved argument is
+ *     consumed only when the function succeeds; on failure the caller still owns everything.
+ *  3. Threads. A loader is used by one consumer thread at a time. Batches may be released from any thread.
+ *  4. Units. Sizes are in bytes, times in nanoseconds of the monotonic clock, both named so.
+ *  5. Fork. A child of fork() must not use handles made by its parent, not even to free them.
+ */
+#ifndef FOREBAY_FOREBAY_H
+#define FOREBAY_FOREBAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define FB_MUST_CHECK __attribute__((warn_unused_result))
+#define FB_API __attribute__((visibility("default")))
+#else
+#define FB_MUST_CHECK
+#define FB_API
+#endif
+
+/* ---- Arrow C data interface (https://arrow.apache.org/docs/format/CDataInterface.html) ---------------------- */
+
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+
+#define ARROW_FLAG_DICTIONARY_ORDERED 1
+#define ARROW_FLAG_NULLABLE 2
+#define ARROW_FLAG_MAP_KEYS_SORTED 4
+
+struct ArrowSchema {
+    const char *format;
+    const char *name;
+    const char *metadata;
+    int64_t flags;
+    int64_t n_children;
+    struct ArrowSchema **children;
+    struct ArrowSchema *dictionary;
+    void (*release)(struct ArrowSchema *);
+    void *private_data;
+};
+
+struct ArrowArray {
+    int64_t length;
+    int64_t null_count;
+    int64_t offset;
+    int64_t n_buffers;
+    int64_t n_children;
+    const void **buffers;
+    struct ArrowArray **children;
+    struct ArrowArray *dictionary;
+    void (*release)(struct ArrowArray *);
+    void *private_data;
+};
+
+#endif /* ARROW_C_DATA_INTERFACE */
+
+#ifndef ARROW_C_STREAM_INTERFACE
+#define ARROW_C_STREAM_INTERFACE
+
+struct ArrowArrayStream {
+    int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
+    int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
+    const char *(*get_last_error)(struct ArrowArrayStream *);
+    void (*release)(struct ArrowArrayStream *);
+    void *private_data;
+};
+
+#endif /* ARROW_C_STREAM_INTERFACE */
+
+/* ---- Errors ------------------------------------------------------------------------------------------------- */
+
+/* What went wrong, in words for a person and in figures for a program. Fixed size: it never allocates. */
+struct fb_error {
+    int code;                /* the errno code that was returned */
+    int64_t unit;            /* the unit of the source it concerns, -1 where none */
+    int64_t row;             /* the row inside that unit, -1 where none */
+    uint64_t required_bytes; /* ENOBUFS: the least limit that would do, 0 where not known */
+    uint64_t limit_bytes;    /* ENOBUFS: the limit in force */
+    char message[512];       /* NUL-terminated UTF-8, no trailing full stop */
+};
+
+/* ---- Accounts: every byte that forebay holds is in exactly one ----------------------------------------------- */
+
+enum fb_account {
+    FB_ACCOUNT_CORE = 0, /* queues, layouts, counters, the ledger itself */
+    FB_ACCOUNT_PLAN,     /* which rows of which units make batch k */
+    FB_ACCOUNT_READ,     /* what a decoder holds for us: pages, dictionaries, pieces */
+    FB_ACCOUNT_BATCH,    /* batches being filled, and complete ones not yet delivered */
+    FB_ACCOUNT_REORDER,  /* complete batches that wait for an earlier one */
+    FB_ACCOUNT_POOL,     /* idle warm buffers; given up first */
+    FB_ACCOUNT_HELD,     /* batches in the user's hands */
+    FB_ACCOUNT_COUNT
+};
+
+/* The name of an account as stats() shows it ("core", "plan", ...). Static storage. */
+FB_API const char *fb_account_name(enum fb_account account);
+
+/* ---- Sources ------------------------------------------------------------------------------------------------- */
+
+struct fb_source;
+
+/*
+ * A source whose units (a Parquet row group, say) are read as Arrow C streams. The callbacks are called from
+ * reader threads, several at once, never under a lock of this library.
+ */
+struct fb_stream_source_callbacks {
+    /*
+     * Opens columns columns[0..column_count) (indexes into the schema, ascending) of one unit as a stream of
+     * record batches (struct arrays whose children are those columns in that order), of at most piece_rows rows
+     * each, and writes it to *out [move]. Returns 0 or an errno code with *error filled.
+     */
+    int (*open)(void *context, uint64_t unit, const uint32_t *columns, uint32_t column_count, uint64_t piece_rows,
+                struct ArrowArrayStream *out, struct fb_error *error);
+    /*
+     * The bytes that all open streams of this source hold now, by the decoder's own counter; nullable. The value
+     * includes blocks handed out and not yet released.
+     */
+    uint64_t (*allocated_bytes)(void *context);
+    /* Releases the context: no other callback runs after it. Nullable. May run on any thread. */
+    void (*release)(void *context);
+};
+
+/* What the plan must know of a column of a stream source before anything is read. */
+struct fb_stream_column_cost {
+    uint64_t fixed_bytes;  /* most bytes that an open stream holds for it beside its piece: pages, dictionary */
+    uint64_t row_bytes;    /* bytes that a row of a piece takes while decoded; an estimate for strings */
+    uint64_t string_bytes; /* estimated bytes of the string of a row, as a batch stores it; 0 for other columns */
+    uint64_t weight;       /* relative cost of decoding a row, to split columns evenly between threads; not 0 */
+};
+
+/*
+ * Makes a source of units that are opened as streams.
+ * schema: [borrow] a struct schema, its children are the columns. unit_rows: [borrow] rows of each unit.
+ * costs: [borrow] one per column. context: [move], released with callbacks->release.
+ * Fails with ENOTSUP, naming column and type, for a type that cannot be a batch column, and EINVAL.
+ */
+FB_API FB_MUST_CHECK int fb_source_from_streams(const struct ArrowSchema *schema, const uint64_t *unit_rows,
+                                                uint64_t unit_count, const struct fb_stream_column_cost *costs,
+                                                const struct fb_stream_source_callbacks *callbacks, void *context,
+                                                struct fb_source **out, struct fb_error *error);
+
+/*
+ * Makes a source of blocks that are in memory already and belong to the caller's data: each block is one unit and
+ * is not charged. schema: [borrow]; blocks: [move] struct arrays of that schema, all validated here.
+ */
+FB_API FB_MUST_CHECK int fb_source_from_blocks(const struct ArrowSchema *schema, struct ArrowArray *blocks,
+                                               uint64_t block_count, struct fb_source **out, struct fb_error *error);
+
+/* Releases a source that no loader has taken over. NULL is fine. */
+FB_API void fb_source_release(struct fb_source *source);
+
+/* ---- Loader -------------------------------------------------------------------------------------------------- */
+
+struct fb_loader;
+struct fb_batch;
+
+enum fb_null_policy {
+    FB_NULLS_ERROR = 0, /* a null ends the epoch with EIO, naming column and row */
+    FB_NULLS_FILL,      /* a null becomes the column's fill value */
+    FB_NULLS_MASK       /* as FB_NULLS_FILL, and every column has a validity array */
+};
+
+/* Replaces the default fill value (0, NaN, NaT, false, empty) of one column. bytes: [borrow]. */
+struct fb_fill_value {
+    uint32_t column;
+    const void *bytes;   /* one element as the batch stores it, or the bytes of a string */
+    uint64_t byte_count; /* the element's width; any length for a string */
+};
+
+#define FB_PREFETCH_ADAPTIVE (-1)
+
+struct fb_loader_options {
+    uint64_t batch_rows;        /* rows of a batch, at least 1 */
+    uint64_t memory_limit_bytes;
+    int64_t prefetch_batches;   /* most complete batches not yet delivered; 0: on demand; FB_PREFETCH_ADAPTIVE */
+    uint32_t thread_count;      /* reader threads, at least 1 */
+    bool preserve_order;
+    bool drop_last;             /* leave out a last batch of fewer rows */
+    enum fb_null_policy null_policy;
+    const struct fb_fill_value *fill_values; /* [borrow], NULL where none */
+    uint32_t fill_value_count;
+};
+
+/* What the plan settled. */
+struct fb_plan {
+    uint64_t batches;
+    uint64_t rows;
+    uint64_t units;
+    uint64_t least_memory_bytes;
+    uint64_t batch_bytes;     /* of one full batch, strings as estimated */
+    uint64_t piece_rows;      /* rows of a piece that a stream source is asked for */
+    uint32_t column_sets;     /* sets of columns that are read side by side */
+    uint32_t thread_count;
+};
+
+/*
+ * Plans an epoch over source and refuses a limit that is too small (ENOBUFS with required_bytes). Starts no thread.
+ * options: [borrow]. source: [move].
+ */
+FB_API FB_MUST_CHECK int fb_loader_create(const struct fb_loader_options *options, struct fb_source *source,
+                                          struct fb_loader **out, struct fb_error *error);
+
+FB_API void fb_loader_plan(const struct fb_loader *loader, struct fb_plan *out);
+
+/*
+ * Begins the next epoch: whatever is left of the one before it is let go and its threads are joined. Reader threads
+ * start at the first fb_loader_next(). close_timeout_ns: as in fb_loader_end_epoch().
+ */
+FB_API FB_MUST_CHECK int fb_loader_begin_epoch(struct fb_loader *loader, uint64_t close_timeout_ns,
+                                               struct fb_error *error);
+
+/* Deadlines are absolute, in nanoseconds of CLOCK_MONOTONIC. */
+#define FB_NO_DEADLINE UINT64_MAX
+
+/*
+ * The next batch of the epoch. Returns
+ *   0          with *out a batch [out: free with fb_batch_release], or NULL when the epoch is over;
+ *   EAGAIN     when no batch is ready and deadline_ns is 0 (it then never blocks);
+ *   ETIMEDOUT  at the deadline: the epoch goes on and the next call tries again;
+ *   EINTR      when a signal interrupted the wait: handle it and call again;
+ *   EDEADLK    when nothing can go on because the bytes are in the user's hands: release batches, then call again.
+ *              With patience true it first waits, up to the deadline, for a release that does not help enough;
+ *   ECANCELED  when fb_loader_interrupt() was called;
+ *   others     the epoch has failed; later calls give the same error.
+ * SIGINT is blocked from the last check for a batch up to the wait itself, so that none is lost between the two.
+ */
+FB_API FB_MUST_CHECK int fb_loader_next(struct fb_loader *loader, uint64_t deadline_ns, bool patience,
+                                        struct fb_batch **out, struct fb_error *error);
+
+/* Makes a waiting fb_loader_next(), or the next one, return ECANCELED. From any thread while the handle lives. */
+FB_API void fb_loader_interrupt(struct fb_loader *loader);
+
+/*
+ * Ends the epoch: stops, drains and joins the reader threads, lets every undelivered batch go. A thread that is
+ * inside a callback of the source for longer than close_timeout_ns is abandoned: it ends by itself when the callback
+ * returns, its bytes stay charged until then. Returns the number of threads abandoned, and in *unit (nullable) a unit
+ * that one of them was reading.
+ */
+FB_API uint32_t fb_loader_end_epoch(struct fb_loader *loader, uint64_t close_timeout_ns, int64_t *unit);
+
+/* ---- Statistics ---------------------------------------------------------------------------------------------- */
+
+struct fb_account_stats {
+    uint64_t bytes;
+    uint64_t peak_bytes;
+};
+
+struct fb_stage_stats {
+    const char *name; /* static storage */
+    double busy_s, wait_input_s, wait_output_s, wait_bytes_s; /* summed over the threads */
+    uint64_t items;
+};
+
+struct fb_wait_stats {
+    uint64_t count;
+    double p50_s, p90_s, p99_s, max_s, sum_s;
+};
+
+#define FB_STAGE_STATS_MAX 8
+
+struct fb_stats {
+    uint64_t batches, rows, bytes_out;
+    uint64_t memory_limit_bytes, peak_bytes, charged_bytes, foreign_bytes;
+    uint64_t held_batches;
+    uint64_t gate_allocations; /* calls of the allocation gate so far */
+    double first_batch_s;      /* from the first next() of the epoch to its first batch; 0 before */
+    double blocked_s;          /* time inside next() */
+    double user_s;             /* time between one next() and the following one */
+    struct fb_account_stats accounts[FB_ACCOUNT_COUNT];
+    struct fb_wait_stats next_wait;
+    uint32_t stage_count;
+    struct fb_stage_stats stages[FB_STAGE_STATS_MAX];
+    const char *bottleneck; /* a stage's name or "consumer"; static storage; NULL before the first batch */
+};
+
+/* A snapshot. Callable at any time from any thread, also while an epoch runs. */
+FB_API void fb_loader_stats(struct fb_loader *loader, struct fb_stats *out);
+
+/*
+ * Ends the epoch, gives back everything but batches in the user's hands, and frees the handle. NULL is fine.
+ * Returns and *unit as fb_loader_end_epoch(). *stats (nullable) is the last snapshot: the figures as they are when all
+ * this is done.
+ */
+FB_API uint32_t fb_loader_close(struct fb_loader *loader, uint64_t close_timeout_ns, int64_t *unit,
+                                struct fb_stats *stats);
+
+/* ---- Batches ------------------------------------------------------------------------------------------------- */
+
+enum fb_column_kind {
+    FB_COLUMN_FIXED = 0, /* item_count elements of element_bytes each, contiguous */
+    FB_COLUMN_BINARY     /* offsets of 4 or 8 bytes, then bytes: the layout of Arrow's (large) string and binary */
+};
+
+/* One column of a batch. Pointers are valid, and the memory may be written, until the batch is released. */
+struct fb_column {
+    enum fb_column_kind kind;
+    const char *name;       /* UTF-8, belongs to the loader */
+    const char *format;     /* Arrow format string of the source's column, belongs to the loader */
+    void *values;           /* FIXED: 64-byte aligned; BINARY: the bytes, NULL where there are none */
+    uint64_t element_bytes; /* FIXED: width of an element as stored here: a bool is 1 byte, a date or time 8 */
+    uint64_t list_size;     /* FIXED: elements of a row of a fixed-size list; 1 otherwise */
+    bool is_list;           /* FIXED: a fixed-size list, also of size 1 */
+    void *offsets;          /* BINARY: rows + 1 offsets, the first is 0 */
+    uint32_t offset_bytes;  /* BINARY: 4 or 8 */
+    uint8_t *valid;         /* FB_NULLS_MASK: one byte a row, 1 where not null; otherwise NULL */
+};
+
+FB_API uint64_t fb_batch_rows(const struct fb_batch *batch);
+FB_API uint64_t fb_batch_index(const struct fb_batch *batch);
+FB_API uint32_t fb_batch_column_count(const struct fb_batch *batch);
+FB_API void fb_batch_column(const struct fb_batch *batch, uint32_t column, struct fb_column *out);
+
+/* Gives the batch's memory back. Once per batch, from any thread. NULL is fine. */
+FB_API void fb_batch_release(struct fb_batch *batch);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* FOREBAY_FOREBAY_H */

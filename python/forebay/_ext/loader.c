@@ -1,0 +1,516 @@
+/*
+ * Loader: the core's handle, who may use it when, and the one way out.
+ *
+ * The handle is used by one thread at a time. A thread that lets the GIL go while it uses the handle enters the loader
+ * first; the others are refused, but for close(), which sets is_closing (from then on nobody enters), interrupts the
+ * wait in next(), and waits for in_use_lock with the GIL let go.
+ */
+#include "module.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#define LONGEST_NS (UINT64_C(1) << 62) /* 146 years: far enough to be no limit, and sums with the clock cannot wrap */
+
+/* ---- entering and leaving ---- */
+
+int fb__py_loader_enter(struct fb__py_loader *loader, const char *what)
+{
+    if (loader->in_use) {
+        PyErr_Format(PyExc_RuntimeError, "another thread is inside %s of this loader", loader->in_use);
+        return -1;
+    }
+    /* Free, but for the moment in which a close() that waited for it has it; that needs no GIL to let it go. */
+    (void)PyThread_acquire_lock(loader->in_use_lock, WAIT_LOCK);
+    loader->in_use = what;
+    loader->in_use_thread = PyThread_get_thread_ident();
+    return 0;
+}
+
+void fb__py_loader_leave(struct fb__py_loader *loader)
+{
+    loader->in_use = NULL;
+    PyThread_release_lock(loader->in_use_lock);
+}
+
+uint32_t fb__py_loader_end_epoch(struct fb__py_loader *loader, int64_t *unit)
+{
+    if (fb__py_loader_enter(loader, "the end of an epoch") < 0) {
+        PyErr_Clear(); /* whoever is inside ends the epoch, or is in a later one */
+        return 0;
+    }
+    uint32_t abandoned_count;
+    Py_BEGIN_ALLOW_THREADS
+    abandoned_count = fb_loader_end_epoch(loader->handle, loader->close_timeout_ns, unit);
+    Py_END_ALLOW_THREADS
+    fb__py_loader_leave(loader);
+    return abandoned_count;
+}
+
+static void add_to_open_loaders(struct fb__py_loader *loader)
+{
+    struct fb__py_loader **first = &loader->state->open_loaders;
+    loader->next = *first;
+    if (loader->next) loader->next->previous = loader;
+    *first = loader;
+}
+
+static void remove_from_open_loaders(struct fb__py_loader *loader)
+{
+    struct fb__py_loader **first = &loader->state->open_loaders;
+    if (loader->next) loader->next->previous = loader->previous;
+    if (loader->previous)
+        loader->previous->next = loader->next;
+    else if (*first == loader)
+        *first = loader->next;
+    loader->previous = loader->next = NULL;
+}
+
+/* Closes the handle; nobody is inside. Returns the threads abandoned. */
+static uint32_t close_handle(struct fb__py_loader *loader, int64_t *unit)
+{
+    struct fb_loader *handle = loader->handle;
+    struct fb_stats stats;
+    uint32_t abandoned_count;
+    fb_loader_stats(handle, &loader->last_stats); /* what stats() shows until the last ones are there */
+    loader->handle = NULL;
+    remove_from_open_loaders(loader);
+    Py_BEGIN_ALLOW_THREADS
+    abandoned_count = fb_loader_close(handle, loader->close_timeout_ns, unit, &stats);
+    Py_END_ALLOW_THREADS
+    loader->last_stats = stats;
+    fb__py_provider_forget(loader->provider);
+    return abandoned_count;
+}
+
+int fb__py_loader_close(struct fb__py_loader *loader)
+{
+    loader->is_closing = true;
+    while (loader->in_use) {
+        if (loader->in_use_thread == PyThread_get_thread_ident()) {
+            PyErr_Format(PyExc_RuntimeError, "close() was called from within %s of this loader", loader->in_use);
+            return -1;
+        }
+        if (loader->handle) fb_loader_interrupt(loader->handle);
+        Py_BEGIN_ALLOW_THREADS
+        (void)PyThread_acquire_lock(loader->in_use_lock, WAIT_LOCK);
+        PyThread_release_lock(loader->in_use_lock);
+        Py_END_ALLOW_THREADS
+    }
+    if (!loader->handle) return 0;
+    if (fb__py_loader_enter(loader, "close()") < 0) return -1;
+    int64_t unit = -1;
+    uint32_t abandoned_count = close_handle(loader, &unit);
+    fb__py_loader_leave(loader);
+    if (abandoned_count == 0) return 0;
+    return fb__py_warn_abandoned(loader->provider, abandoned_count, unit, loader->close_timeout_ns);
+}
+
+/* ---- construction ---- */
+
+/* The arguments as they came, and what is made of them for the core. */
+struct arguments {
+    struct fb__py_source *source;
+    PyObject *fill_values;
+    PyObject *dtypes;
+    PyObject *column_class;
+    PyObject *timeout;
+    PyObject *close_timeout;
+    PyObject *batch_rows;
+    PyObject *memory_limit;
+    struct fb_loader_options options;
+    PyObject *fill_pairs;        /* fill_values as a tuple, so that nobody changes it meanwhile; owned */
+    struct fb_fill_value *fills; /* [free with PyMem_Free] */
+};
+
+/* Seconds as nanoseconds; -1 with an exception. */
+static int seconds_as_ns(PyObject *seconds_object, const char *name, uint64_t *out_ns)
+{
+    double seconds = PyFloat_AsDouble(seconds_object);
+    if (seconds == -1.0 && PyErr_Occurred()) return -1;
+    if (isnan(seconds) || seconds < 0) {
+        PyErr_Format(PyExc_ValueError, "%s must be at least 0 seconds, not %S", name, seconds_object);
+        return -1;
+    }
+    double nanoseconds = seconds * 1e9;
+    *out_ns = nanoseconds < (double)LONGEST_NS ? (uint64_t)nanoseconds : LONGEST_NS;
+    return 0;
+}
+
+static int parse_arguments(struct arguments *parsed, struct fb__py_state *state, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"source",      "batch_rows",  "memory_limit",  "prefetch_batches", "thread_count",
+                            "preserve_order", "drop_last", "null_policy",  "fill_values",      "dtypes",
+                            "column_class", "timeout",    "close_timeout", NULL};
+    int preserve_order, drop_last, null_policy;
+    long long prefetch_batches;
+    long thread_count;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!$OOLlppiO!O!OOO:Loader", names, state->source_type,
+                                     &parsed->source, &parsed->batch_rows, &parsed->memory_limit, &prefetch_batches,
+                                     &thread_count, &preserve_order, &drop_last, &null_policy, &PyList_Type,
+                                     &parsed->fill_values, &PyList_Type, &parsed->dtypes, &parsed->column_class,
+                                     &parsed->timeout, &parsed->close_timeout))
+        return -1;
+    struct fb_loader_options *options = &parsed->options;
+    options->batch_rows = PyLong_AsUnsignedLongLong(parsed->batch_rows);
+    if (PyErr_Occurred()) return -1;
+    options->memory_limit_bytes = PyLong_AsUnsignedLongLong(parsed->memory_limit);
+    if (PyErr_Occurred()) return -1;
+    if (thread_count < 1 || thread_count > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "thread_count must be at least 1, not %ld", thread_count);
+        return -1;
+    }
+    if (prefetch_batches < FB_PREFETCH_ADAPTIVE) {
+        PyErr_Format(PyExc_ValueError, "prefetch_batches must be -1 (adaptive) or at least 0, not %lld",
+                     prefetch_batches);
+        return -1;
+    }
+    if (null_policy < FB_NULLS_ERROR || null_policy > FB_NULLS_MASK) {
+        PyErr_Format(PyExc_ValueError, "null_policy must be 0 (error), 1 (fill) or 2 (mask), not %d", null_policy);
+        return -1;
+    }
+    if (!PyCallable_Check(parsed->column_class)) {
+        PyErr_SetString(PyExc_TypeError, "column_class must be callable");
+        return -1;
+    }
+    options->prefetch_batches = prefetch_batches;
+    options->thread_count = (uint32_t)thread_count;
+    options->preserve_order = preserve_order != 0;
+    options->drop_last = drop_last != 0;
+    options->null_policy = (enum fb_null_policy)null_policy;
+    return 0;
+}
+
+/* Fill values as the core takes them; their bytes stay Python's. */
+static int parse_fill_values(struct arguments *parsed)
+{
+    parsed->fill_pairs = PyList_AsTuple(parsed->fill_values);
+    if (!parsed->fill_pairs) return -1;
+    Py_ssize_t fill_count = PyTuple_Size(parsed->fill_pairs);
+    parsed->fills = PyMem_Calloc((size_t)fill_count + 1, sizeof *parsed->fills);
+    if (!parsed->fills) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < fill_count; i++) {
+        PyObject *pair = PyTuple_GetItem(parsed->fill_pairs, i); /* borrowed */
+        PyObject *column_object = pair && PyTuple_Check(pair) ? PyTuple_GetItem(pair, 0) : NULL;
+        PyObject *bytes = column_object ? PyTuple_GetItem(pair, 1) : NULL;
+        if (!bytes || !PyLong_Check(column_object) || !PyBytes_Check(bytes)) {
+            PyErr_SetString(PyExc_TypeError, "fill_values must be a list of (column, bytes)");
+            return -1;
+        }
+        unsigned long column = PyLong_AsUnsignedLong(column_object);
+        if (PyErr_Occurred()) return -1;
+        if (column >= (unsigned long)PyTuple_Size(parsed->source->names)) {
+            PyErr_Format(PyExc_ValueError, "fill_values has a value for column %lu, which does not exist", column);
+            return -1;
+        }
+        parsed->fills[i] = (struct fb_fill_value){
+            .column = (uint32_t)column,
+            .bytes = PyBytes_AsString(bytes),
+            .byte_count = (uint64_t)PyBytes_Size(bytes),
+        };
+    }
+    parsed->options.fill_values = fill_count > 0 ? parsed->fills : NULL;
+    parsed->options.fill_value_count = (uint32_t)fill_count;
+    return 0;
+}
+
+/* The dtype of one column as it is in dtypes. */
+static int plan_dtype(struct fb__py_column_plan *plan, PyObject *dtype, bool is_binary)
+{
+    if (is_binary != (dtype == Py_None)) {
+        PyErr_Format(PyExc_ValueError, is_binary ? "column %R is a string or binary column: its dtype must be None"
+                                                 : "column %R needs a dtype", plan->key);
+        return -1;
+    }
+    if (is_binary) return 0;
+    if (!PyArray_DescrCheck(dtype)) {
+        PyErr_Format(PyExc_TypeError, "the dtype of column %R must be a numpy.dtype", plan->key);
+        return -1;
+    }
+    PyArray_Descr *descriptor = (PyArray_Descr *)dtype;
+    if (PyDataType_REFCHK(descriptor) || PyDataType_HASSUBARRAY(descriptor) || !PyArray_ISNBO(descriptor->byteorder)) {
+        PyErr_Format(PyExc_ValueError, "the dtype of column %R must be plain and of native byte order, not %R",
+                     plan->key, dtype);
+        return -1;
+    }
+    Py_INCREF(dtype);
+    plan->dtype = descriptor;
+    plan->element_bytes = (uint64_t)PyDataType_ELSIZE(descriptor);
+    return 0;
+}
+
+/* Puts a key in the blank dict; a second one of the same name is refused. */
+static int add_key(PyObject *blank, PyObject *key)
+{
+    int is_there = PyDict_Contains(blank, key);
+    if (is_there > 0) PyErr_Format(PyExc_ValueError, "two columns of a batch would be named %R", key);
+    return is_there ? -1 : PyDict_SetItem(blank, key, Py_None);
+}
+
+static int plan_columns(struct fb__py_loader *self, const struct arguments *parsed)
+{
+    PyObject *names = parsed->source->names;
+    Py_ssize_t column_count = PyTuple_Size(names);
+    if (PyList_Size(parsed->dtypes) != column_count) {
+        PyErr_Format(PyExc_ValueError, "dtypes has %zd entries for %zd columns", PyList_Size(parsed->dtypes),
+                     column_count);
+        return -1;
+    }
+    self->columns = PyMem_Calloc((size_t)column_count + 1, sizeof *self->columns);
+    if (!self->columns) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->column_count = (uint32_t)column_count;
+    self->blank = PyDict_New();
+    if (!self->blank) return -1;
+    const char *binary_flags = PyBytes_AsString(parsed->source->binary_flags);
+    for (Py_ssize_t i = 0; i < column_count; i++) {
+        struct fb__py_column_plan *plan = &self->columns[i];
+        plan->key = PyTuple_GetItem(names, i);
+        Py_INCREF(plan->key);
+        if (plan_dtype(plan, PyList_GetItem(parsed->dtypes, i), binary_flags[i] != 0) < 0) return -1;
+        if (add_key(self->blank, plan->key) < 0) return -1;
+    }
+    for (Py_ssize_t i = 0; parsed->options.null_policy == FB_NULLS_MASK && i < column_count; i++) {
+        struct fb__py_column_plan *plan = &self->columns[i];
+        plan->valid_key = PyUnicode_FromFormat("%U.valid", plan->key);
+        if (!plan->valid_key) return -1;
+        PyUnicode_InternInPlace(&plan->valid_key);
+        if (add_key(self->blank, plan->valid_key) < 0) return -1;
+    }
+    return 0;
+}
+
+/* Has the core make the loader; the source is consumed only then. */
+static int create_handle(struct fb__py_loader *self, const struct arguments *parsed)
+{
+    struct fb_source *source = parsed->source->source;
+    if (!source) {
+        PyErr_SetString(PyExc_ValueError, "this source belongs to another loader");
+        return -1;
+    }
+    parsed->source->source = NULL; /* nobody else takes it while the GIL is let go */
+    struct fb_error error = {.unit = -1, .row = -1};
+    int code;
+    Py_BEGIN_ALLOW_THREADS
+    code = fb_loader_create(&parsed->options, source, &self->handle, &error);
+    Py_END_ALLOW_THREADS
+    if (code) {
+        parsed->source->source = source;
+        fb__py_raise(self->state, &error, FB__PY_AT_CONSTRUCTION, self->provider, NULL);
+        return -1;
+    }
+    fb_loader_plan(self->handle, &self->plan);
+    add_to_open_loaders(self);
+    return 0;
+}
+
+static int loader_init(struct fb__py_loader *self, struct arguments *parsed)
+{
+    if (fb__py_check_own(self->state, parsed->source->process) < 0) return -1;
+    if (atomic_load(&self->state->is_exiting)) {
+        PyErr_SetString(PyExc_RuntimeError, "a loader cannot be made while Python is shutting down");
+        return -1;
+    }
+    self->timeout_ns = FB_NO_DEADLINE;
+    if (parsed->timeout != Py_None && seconds_as_ns(parsed->timeout, "timeout", &self->timeout_ns) < 0) return -1;
+    if (seconds_as_ns(parsed->close_timeout, "close_timeout", &self->close_timeout_ns) < 0) return -1;
+    if (parse_fill_values(parsed) < 0) return -1;
+    if (plan_columns(self, parsed) < 0) return -1;
+    self->in_use_lock = PyThread_allocate_lock();
+    if (!self->in_use_lock) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_INCREF(parsed->column_class);
+    self->column_class = parsed->column_class;
+    self->provider = parsed->source->provider;
+    Py_XINCREF(self->provider);
+    return create_handle(self, parsed);
+}
+
+static PyObject *loader_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    struct fb__py_state *state = PyType_GetModuleState(type);
+    struct arguments parsed = {0};
+    if (parse_arguments(&parsed, state, arguments, keywords) < 0) return NULL;
+    PyObject *object = PyType_GenericAlloc(type, 0);
+    if (!object) return NULL;
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    self->state = state;
+    self->process = state->process;
+    int result = loader_init(self, &parsed);
+    PyMem_Free(parsed.fills);
+    Py_XDECREF(parsed.fill_pairs);
+    if (result == 0) return object;
+    Py_DECREF(object);
+    return NULL;
+}
+
+/* ---- the end ---- */
+
+static int loader_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    Py_VISIT((PyObject *)Py_TYPE(object));
+    Py_VISIT(self->column_class);
+    Py_VISIT(self->provider);
+    return 0;
+}
+
+static int loader_clear(PyObject *object)
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    Py_CLEAR(self->column_class);
+    Py_CLEAR(self->provider);
+    return 0;
+}
+
+static void loader_dealloc(PyObject *object)
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    PyObject_GC_UnTrack(object);
+    bool is_own = fb__py_is_own(self->process);
+    if (self->handle && is_own) {
+        struct fb__py_raised raised = fb__py_save_raised();
+        int64_t unit = -1;
+        uint32_t abandoned_count = close_handle(self, &unit);
+        if (abandoned_count > 0 &&
+            fb__py_warn_abandoned(self->provider, abandoned_count, unit, self->close_timeout_ns) < 0)
+            PyErr_WriteUnraisable(NULL); /* naming the loader would bring it back to life */
+        fb__py_restore_raised(raised);
+    }
+    remove_from_open_loaders(self);
+    if (self->in_use_lock && is_own) PyThread_free_lock(self->in_use_lock);
+    for (uint32_t i = 0; i < self->column_count; i++) {
+        Py_XDECREF(self->columns[i].key);
+        Py_XDECREF(self->columns[i].valid_key);
+        Py_XDECREF((PyObject *)self->columns[i].dtype);
+    }
+    PyMem_Free(self->columns);
+    Py_CLEAR(self->blank);
+    (void)loader_clear(object);
+    fb__py_free(object);
+}
+
+/* ---- methods ---- */
+
+PyDoc_STRVAR(plan_doc, "plan($self, /)\n--\n\nWhat the plan settled, as a dict. Works after close() as well.");
+
+static PyObject *loader_plan(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    if (fb__py_check_own(self->state, self->process) < 0) return NULL;
+    return fb__py_plan_dict(&self->plan);
+}
+
+PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
+                        "A snapshot of the counters, as a dict. After close(): as they were when it was done.");
+
+static PyObject *loader_stats(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    if (fb__py_check_own(self->state, self->process) < 0) return NULL;
+    if (!self->handle) return fb__py_stats_dict(&self->last_stats);
+    struct fb_stats stats;
+    fb_loader_stats(self->handle, &stats);
+    return fb__py_stats_dict(&stats);
+}
+
+PyDoc_STRVAR(iterate_doc, "iterate($self, /)\n--\n\nBegin the next epoch; the one before it ends.");
+
+static PyObject *loader_iterate(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    if (fb__py_check_own(self->state, self->process) < 0) return NULL;
+    if (!self->handle || self->is_closing) {
+        fb__py_raise_closed();
+        return NULL;
+    }
+    PyObject *iterator = fb__py_iterator_new(self);
+    if (!iterator) return NULL;
+    if (fb__py_loader_enter(self, "iterate()") < 0) goto fail;
+    self->epoch++;
+    struct fb_error error = {.unit = -1, .row = -1};
+    int64_t unit = -1;
+    uint32_t abandoned_count;
+    int code;
+    Py_BEGIN_ALLOW_THREADS
+    abandoned_count = fb_loader_end_epoch(self->handle, self->close_timeout_ns, &unit);
+    code = fb_loader_begin_epoch(self->handle, self->close_timeout_ns, &error);
+    Py_END_ALLOW_THREADS
+    fb__py_loader_leave(self);
+    fb__py_provider_forget(self->provider);
+    if (code)
+        fb__py_raise(self->state, &error, FB__PY_IN_AN_EPOCH, self->provider, NULL);
+    else
+        fb__py_iterator_begin(iterator);
+    if (code) goto fail;
+    if (abandoned_count > 0 &&
+        fb__py_warn_abandoned(self->provider, abandoned_count, unit, self->close_timeout_ns) < 0)
+        goto fail;
+    return iterator;
+
+fail:
+    Py_DECREF(iterator);
+    return NULL;
+}
+
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
+                        "End the epoch, join the threads and give the memory back. Batches in the user's hands stay.");
+
+static PyObject *loader_close(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    if (fb__py_check_own(self->state, self->process) < 0) return NULL;
+    if (fb__py_loader_close(self) < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *loader_closed(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    bool is_own = fb__py_is_own(self->process);
+    return PyBool_FromLong(!is_own || self->is_closing);
+}
+
+static PyMethodDef loader_methods[] = {
+    {"plan", loader_plan, METH_NOARGS, plan_doc},
+    {"stats", loader_stats, METH_NOARGS, stats_doc},
+    {"iterate", loader_iterate, METH_NOARGS, iterate_doc},
+    {"close", loader_close, METH_NOARGS, close_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef loader_attributes[] = {
+    {"closed", loader_closed, NULL, "Whether close() was called; always true in a child of fork().", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(loader_doc,
+             "Loader(source, *, batch_rows, memory_limit, prefetch_batches, thread_count, preserve_order, drop_last,\n"
+             "       null_policy, fill_values, dtypes, column_class, timeout, close_timeout)\n--\n\n"
+             "Plans the epochs over a source, runs them, and owns every byte that they take.");
+
+static PyType_Slot loader_slots[] = {
+    {Py_tp_doc, (void *)loader_doc},
+    {Py_tp_new, loader_new},
+    {Py_tp_traverse, loader_traverse},
+    {Py_tp_clear, loader_clear},
+    {Py_tp_dealloc, loader_dealloc},
+    {Py_tp_methods, loader_methods},
+    {Py_tp_getset, loader_attributes},
+    {0, NULL},
+};
+
+PyType_Spec fb__py_loader_spec = {
+    .name = "forebay._ext.Loader",
+    .basicsize = sizeof(struct fb__py_loader),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = loader_slots,
+};

@@ -1,0 +1,468 @@
+/*
+ * Source and Provider.
+ *
+ * A Provider is shared by its Source, the Loader that consumes it, and the core, whose callbacks enter Python here:
+ * from reader threads, with no lock held. A callback asks `is_exiting` before it waits for the GIL, since a thread
+ * that waits for the GIL while Python ends never gets it.
+ */
+#include "module.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define COST_COUNT 4 /* numbers in struct fb_stream_column_cost */
+
+/* ---- Provider ---- */
+
+struct provider {
+    PyObject_HEAD
+    struct fb__py_state *state;
+    PyObject *object; /* the user's: open, allocated_bytes, describe, take_error; NULL once collected */
+    PyObject *kept;   /* dict: unit -> the exception that open() raised */
+    _Atomic uint64_t allocated_bytes; /* as last said */
+};
+
+static PyObject *provider_new(struct fb__py_state *state, PyObject *object)
+{
+    struct provider *self = (struct provider *)PyType_GenericAlloc(state->provider_type, 0);
+    if (!self) return NULL;
+    self->state = state;
+    Py_INCREF(object);
+    self->object = object;
+    self->kept = PyDict_New();
+    if (!self->kept) {
+        Py_DECREF((PyObject *)self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static int provider_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    struct provider *self = (struct provider *)object;
+    Py_VISIT((PyObject *)Py_TYPE(object));
+    Py_VISIT(self->object);
+    Py_VISIT(self->kept);
+    return 0;
+}
+
+static int provider_clear(PyObject *object)
+{
+    struct provider *self = (struct provider *)object;
+    Py_CLEAR(self->object);
+    Py_CLEAR(self->kept);
+    return 0;
+}
+
+static void provider_dealloc(PyObject *object)
+{
+    PyObject_GC_UnTrack(object);
+    (void)provider_clear(object);
+    fb__py_free(object);
+}
+
+static PyType_Slot provider_slots[] = {
+    {Py_tp_doc, (void *)"What opens the units of a source, and the exceptions that it raised."},
+    {Py_tp_traverse, provider_traverse},
+    {Py_tp_clear, provider_clear},
+    {Py_tp_dealloc, provider_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec fb__py_provider_spec = {
+    .name = "forebay._ext.Provider",
+    .basicsize = sizeof(struct provider),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = provider_slots,
+};
+
+void fb__py_provider_describe(PyObject *provider, int64_t unit, PyObject **path, PyObject **row_group)
+{
+    PyObject *object = provider ? ((struct provider *)provider)->object : NULL;
+    PyObject *description = NULL;
+    if (object && unit >= 0) {
+        description = PyObject_CallMethod(object, "describe", "L", (long long)unit);
+        if (description && (!PyTuple_Check(description) || PyTuple_Size(description) != 2)) {
+            PyErr_SetString(PyExc_TypeError, "describe() must return (path, row_group)");
+            Py_CLEAR(description);
+        }
+        if (!description) PyErr_WriteUnraisable(object);
+    }
+    *path = description ? PyTuple_GetItem(description, 0) : Py_None;
+    *row_group = description ? PyTuple_GetItem(description, 1) : Py_None;
+    Py_INCREF(*path);
+    Py_INCREF(*row_group);
+    Py_XDECREF(description);
+}
+
+static PyObject *exception_or_null(PyObject *object)
+{
+    if (object && PyObject_IsInstance(object, PyExc_BaseException) == 1) return object;
+    Py_XDECREF(object);
+    return NULL;
+}
+
+PyObject *fb__py_provider_take_cause(PyObject *provider, int64_t unit)
+{
+    struct provider *self = (struct provider *)provider;
+    if (!self || !self->object || unit < 0) return NULL;
+    PyObject *key = PyLong_FromLongLong(unit);
+    PyObject *cause = key ? PyDict_GetItemWithError(self->kept, key) : NULL; /* borrowed */
+    if (cause) {
+        Py_INCREF(cause);
+        if (PyDict_DelItem(self->kept, key) < 0) PyErr_WriteUnraisable(provider);
+    } else if (!PyErr_Occurred()) {
+        cause = PyObject_CallMethod(self->object, "take_error", "L", (long long)unit);
+    }
+    Py_XDECREF(key);
+    if (!cause) PyErr_WriteUnraisable(self->object);
+    return exception_or_null(cause);
+}
+
+void fb__py_provider_forget(PyObject *provider)
+{
+    struct provider *self = (struct provider *)provider;
+    if (self && self->kept) PyDict_Clear(self->kept);
+}
+
+/* ---- callbacks of the core ---- */
+
+/* Whether a thread of the core may still enter Python. */
+static bool can_enter_python(const struct provider *self)
+{
+    return Py_IsInitialized() && !atomic_load(&self->state->is_exiting);
+}
+
+static PyObject *column_tuple(const uint32_t *columns, uint32_t column_count)
+{
+    PyObject *tuple = PyTuple_New((Py_ssize_t)column_count);
+    for (uint32_t i = 0; tuple && i < column_count; i++) {
+        PyObject *column = PyLong_FromUnsignedLong(columns[i]);
+        if (!column || PyTuple_SetItem(tuple, (Py_ssize_t)i, column) < 0) Py_CLEAR(tuple);
+    }
+    return tuple;
+}
+
+/* Moves the stream out of what open() returned. */
+static int take_stream(PyObject *opened, struct ArrowArrayStream *out)
+{
+    PyObject *capsule = PyObject_CallMethod(opened, "__arrow_c_stream__", NULL);
+    if (!capsule) return -1;
+    struct ArrowArrayStream *stream = PyCapsule_GetPointer(capsule, "arrow_array_stream");
+    if (stream && !stream->release) {
+        PyErr_SetString(PyExc_ValueError, "open() returned a stream that was used before");
+        stream = NULL;
+    }
+    if (stream) {
+        *out = *stream;
+        stream->release = NULL;
+    }
+    Py_DECREF(capsule);
+    return stream ? 0 : -1;
+}
+
+static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint32_t column_count,
+                     uint64_t piece_rows, struct ArrowArrayStream *out, struct fb_error *error)
+{
+    struct provider *self = context;
+    if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, (int64_t)unit, "Python is shutting down");
+    PyGILState_STATE gil = PyGILState_Ensure();
+    struct fb_error filled = {0};
+    PyObject *object = self->object;
+    Py_XINCREF(object);
+    PyObject *tuple = object ? column_tuple(columns, column_count) : NULL;
+    PyObject *opened = tuple ? PyObject_CallMethod(object, "open", "KOK", (unsigned long long)unit, tuple,
+                                                   (unsigned long long)piece_rows)
+                             : NULL;
+    if (!object) {
+        (void)fb__py_fail(&filled, ECANCELED, (int64_t)unit, "the source was collected as garbage");
+    } else if (!opened || take_stream(opened, out) < 0) {
+        PyObject *exception = fb__py_take_raised(&filled, unit);
+        PyObject *key = PyLong_FromUnsignedLongLong(unit);
+        if (!key || !self->kept || PyDict_SetItem(self->kept, key, exception) < 0) PyErr_Clear();
+        Py_XDECREF(key);
+        Py_XDECREF(exception);
+    }
+    Py_XDECREF(opened);
+    Py_XDECREF(tuple);
+    Py_XDECREF(object);
+    PyGILState_Release(gil);
+    if (filled.code && error) *error = filled;
+    return filled.code;
+}
+
+static uint64_t allocated_bytes(void *context)
+{
+    struct provider *self = context;
+    if (!can_enter_python(self)) return atomic_load(&self->allocated_bytes);
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *object = self->object;
+    Py_XINCREF(object);
+    PyObject *number = object ? PyObject_CallMethod(object, "allocated_bytes", NULL) : NULL;
+    unsigned long long bytes = number ? PyLong_AsUnsignedLongLong(number) : 0;
+    if (PyErr_Occurred()) /* the last figure stands */
+        PyErr_WriteUnraisable(object);
+    else if (number)
+        atomic_store(&self->allocated_bytes, bytes);
+    Py_XDECREF(number);
+    Py_XDECREF(object);
+    PyGILState_Release(gil);
+    return atomic_load(&self->allocated_bytes);
+}
+
+static void release_context(void *context)
+{
+    struct provider *self = context;
+    if (!can_enter_python(self)) return; /* Python takes its objects with it */
+    PyGILState_STATE gil = PyGILState_Ensure();
+    Py_DECREF((PyObject *)self);
+    PyGILState_Release(gil);
+}
+
+/* ---- Source ---- */
+
+static int source_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT((PyObject *)Py_TYPE(object));
+    Py_VISIT(((struct fb__py_source *)object)->provider);
+    return 0;
+}
+
+static int source_clear(PyObject *object)
+{
+    Py_CLEAR(((struct fb__py_source *)object)->provider);
+    return 0;
+}
+
+static void source_dealloc(PyObject *object)
+{
+    struct fb__py_source *self = (struct fb__py_source *)object;
+    PyObject_GC_UnTrack(object);
+    if (self->source && fb__py_is_own(self->process)) fb_source_release(self->source);
+    Py_CLEAR(self->provider);
+    Py_CLEAR(self->names);
+    Py_CLEAR(self->binary_flags);
+    fb__py_free(object);
+}
+
+PyDoc_STRVAR(source_doc, "Where rows come from; made by stream_source() or block_source() and consumed by a Loader.");
+
+static PyType_Slot source_slots[] = {
+    {Py_tp_doc, (void *)source_doc},
+    {Py_tp_traverse, source_traverse},
+    {Py_tp_clear, source_clear},
+    {Py_tp_dealloc, source_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec fb__py_source_spec = {
+    .name = "forebay._ext.Source",
+    .basicsize = sizeof(struct fb__py_source),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = source_slots,
+};
+
+/* Names of the columns, and which of them are strings or binary. */
+static int describe_columns(struct fb__py_source *self, const struct ArrowSchema *schema)
+{
+    Py_ssize_t column_count = (Py_ssize_t)schema->n_children;
+    self->names = PyTuple_New(column_count);
+    if (!self->names) return -1;
+    self->binary_flags = PyBytes_FromStringAndSize(NULL, column_count);
+    if (!self->binary_flags) return -1;
+    char *flags = PyBytes_AsString(self->binary_flags);
+    for (Py_ssize_t i = 0; i < column_count; i++) {
+        const struct ArrowSchema *field = schema->children[i];
+        PyObject *name = PyUnicode_FromString(field->name);
+        if (!name) return -1;
+        PyUnicode_InternInPlace(&name);
+        if (PyTuple_SetItem(self->names, i, name) < 0) return -1;
+        flags[i] = strlen(field->format) == 1 && strchr("uUzZ", field->format[0]) != NULL;
+    }
+    return 0;
+}
+
+/* A Source around nothing yet, and the schema of its columns (owned by *capsule). */
+static struct fb__py_source *source_new(struct fb__py_state *state, PyObject *schema_object, PyObject *provider_object,
+                                        PyObject **capsule, const struct ArrowSchema **schema)
+{
+    *capsule = PyObject_CallMethod(schema_object, "__arrow_c_schema__", NULL);
+    if (!*capsule) return NULL;
+    *schema = PyCapsule_GetPointer(*capsule, "arrow_schema");
+    if (!*schema) goto fail;
+    struct fb__py_source *self = (struct fb__py_source *)PyType_GenericAlloc(state->source_type, 0);
+    if (!self) goto fail;
+    self->process = state->process;
+    self->provider = provider_new(state, provider_object);
+    if (self->provider) return self;
+    Py_DECREF((PyObject *)self);
+fail:
+    Py_CLEAR(*capsule);
+    return NULL;
+}
+
+/* Entries of uint64 in buffer: their number in *count. -1 with an exception. */
+static int get_uint64_buffer(PyObject *object, const char *name, Py_buffer *buffer, uint64_t *count)
+{
+    if (PyObject_GetBuffer(object, buffer, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) return -1;
+    const char *format = buffer->format ? buffer->format : "B";
+    if (strchr("@=<", format[0]) && format[0] != '\0') format++;
+    bool is_uint64 = buffer->itemsize == (Py_ssize_t)sizeof(uint64_t) && (!strcmp(format, "L") || !strcmp(format, "Q"));
+    if (!is_uint64 || (uintptr_t)buffer->buf % sizeof(uint64_t) != 0) {
+        PyErr_Format(PyExc_ValueError, "%s must be an aligned buffer of uint64", name);
+        PyBuffer_Release(buffer);
+        return -1;
+    }
+    *count = (uint64_t)buffer->len / sizeof(uint64_t);
+    return 0;
+}
+
+static int make_stream_source(struct fb__py_source *self, const struct ArrowSchema *schema, const Py_buffer *unit_rows,
+                              uint64_t unit_count, const Py_buffer *costs, struct fb_error *error)
+{
+    const struct fb_stream_source_callbacks callbacks = {
+        .open = open_unit,
+        .allocated_bytes = allocated_bytes,
+        .release = release_context,
+    };
+    Py_INCREF(self->provider);
+    int code = fb_source_from_streams(schema, unit_rows->buf, unit_count, costs->buf, &callbacks, self->provider,
+                                      &self->source, error);
+    if (code) Py_DECREF(self->provider);
+    return code;
+}
+
+PyObject *fb__py_stream_source(PyObject *module, PyObject *arguments)
+{
+    static_assert(sizeof(struct fb_stream_column_cost) == COST_COUNT * sizeof(uint64_t), "costs are read as they lie");
+    struct fb__py_state *state = PyModule_GetState(module);
+    PyObject *schema_object, *unit_rows_object, *costs_object, *provider_object;
+    if (!PyArg_ParseTuple(arguments, "OOOO:stream_source", &schema_object, &unit_rows_object, &costs_object,
+                          &provider_object))
+        return NULL;
+    PyObject *capsule;
+    const struct ArrowSchema *schema;
+    struct fb__py_source *self = source_new(state, schema_object, provider_object, &capsule, &schema);
+    if (!self) return NULL;
+    Py_buffer unit_rows, costs;
+    uint64_t unit_count, cost_count;
+    if (get_uint64_buffer(unit_rows_object, "unit_rows", &unit_rows, &unit_count) < 0) goto fail_unit_rows;
+    if (get_uint64_buffer(costs_object, "costs", &costs, &cost_count) < 0) goto fail_costs;
+    if (schema->n_children < 0 || cost_count != COST_COUNT * (uint64_t)schema->n_children) {
+        PyErr_Format(PyExc_ValueError, "costs has %llu numbers, %d for each of %lld columns are needed",
+                     (unsigned long long)cost_count, COST_COUNT, (long long)schema->n_children);
+        goto fail;
+    }
+    struct fb_error error = {.unit = -1};
+    if (make_stream_source(self, schema, &unit_rows, unit_count, &costs, &error) != 0) {
+        fb__py_raise(state, &error, FB__PY_AT_CONSTRUCTION, self->provider, NULL);
+        goto fail;
+    }
+    if (describe_columns(self, schema) < 0) goto fail;
+    PyBuffer_Release(&costs);
+    PyBuffer_Release(&unit_rows);
+    Py_DECREF(capsule);
+    return (PyObject *)self;
+
+fail:
+    PyBuffer_Release(&costs);
+fail_costs:
+    PyBuffer_Release(&unit_rows);
+fail_unit_rows:
+    Py_DECREF(capsule);
+    Py_DECREF((PyObject *)self);
+    return NULL;
+}
+
+/* Whether two schemas describe the same memory; names, nullability and metadata may differ. */
+static bool same_types(const struct ArrowSchema *a, const struct ArrowSchema *b)
+{
+    if (!a->format || !b->format || strcmp(a->format, b->format) != 0 || a->n_children != b->n_children) return false;
+    if (!a->dictionary != !b->dictionary) return false;
+    if (a->dictionary && !same_types(a->dictionary, b->dictionary)) return false;
+    for (int64_t i = 0; i < a->n_children; i++)
+        if (!same_types(a->children[i], b->children[i])) return false;
+    return true;
+}
+
+/* Moves the block out of object; -1 with an exception. */
+static int take_block(PyObject *object, const struct ArrowSchema *schema, struct ArrowArray *out)
+{
+    PyObject *pair = PyObject_CallMethod(object, "__arrow_c_array__", NULL);
+    if (!pair) return -1;
+    struct ArrowSchema *block_schema = NULL;
+    struct ArrowArray *block = NULL;
+    PyObject *schema_capsule, *array_capsule; /* borrowed from pair */
+    if (!PyTuple_Check(pair)) {
+        PyErr_SetString(PyExc_TypeError, "__arrow_c_array__() must return a pair of capsules");
+    } else if (PyArg_ParseTuple(pair, "OO:__arrow_c_array__", &schema_capsule, &array_capsule)) {
+        block_schema = PyCapsule_GetPointer(schema_capsule, "arrow_schema");
+        if (block_schema) block = PyCapsule_GetPointer(array_capsule, "arrow_array");
+    }
+    if (block && (!block->release || !block_schema->release || !same_types(schema, block_schema))) {
+        PyErr_SetString(PyExc_ValueError, "a block's columns differ in type from the schema");
+        block = NULL;
+    }
+    if (block) {
+        *out = *block;
+        block->release = NULL;
+    }
+    Py_DECREF(pair);
+    return block ? 0 : -1;
+}
+
+static void release_blocks(struct ArrowArray *blocks, Py_ssize_t block_count)
+{
+    for (Py_ssize_t i = 0; i < block_count; i++)
+        if (blocks[i].release) blocks[i].release(&blocks[i]);
+}
+
+PyObject *fb__py_block_source(PyObject *module, PyObject *arguments)
+{
+    struct fb__py_state *state = PyModule_GetState(module);
+    PyObject *schema_object, *block_list, *provider_object;
+    if (!PyArg_ParseTuple(arguments, "OO!O:block_source", &schema_object, &PyList_Type, &block_list, &provider_object))
+        return NULL;
+    PyObject *capsule;
+    const struct ArrowSchema *schema;
+    struct fb__py_source *self = source_new(state, schema_object, provider_object, &capsule, &schema);
+    if (!self) return NULL;
+    Py_ssize_t block_count = PyList_Size(block_list);
+    Py_ssize_t taken_count = 0;
+    struct ArrowArray *blocks = PyMem_Calloc((size_t)block_count + 1, sizeof *blocks);
+    if (!blocks) {
+        PyErr_NoMemory();
+        goto fail_blocks;
+    }
+    for (; taken_count < block_count; taken_count++) {
+        PyObject *block = PyList_GetItem(block_list, taken_count); /* fails where the list has shrunk meanwhile */
+        if (!block) goto fail;
+        Py_INCREF(block);
+        int result = take_block(block, schema, &blocks[taken_count]);
+        Py_DECREF(block);
+        if (result < 0) goto fail;
+    }
+    struct fb_error error = {.unit = -1};
+    int code;
+    Py_BEGIN_ALLOW_THREADS
+    code = fb_source_from_blocks(schema, blocks, (uint64_t)block_count, &self->source, &error);
+    Py_END_ALLOW_THREADS
+    if (code) {
+        fb__py_raise(state, &error, FB__PY_AT_CONSTRUCTION, self->provider, NULL);
+        goto fail;
+    }
+    taken_count = 0; /* the source owns them */
+    if (describe_columns(self, schema) < 0) goto fail;
+    PyMem_Free(blocks);
+    Py_DECREF(capsule);
+    return (PyObject *)self;
+
+fail:
+    release_blocks(blocks, taken_count);
+    PyMem_Free(blocks);
+fail_blocks:
+    Py_DECREF(capsule);
+    Py_DECREF((PyObject *)self);
+    return NULL;
+}

@@ -1,0 +1,101 @@
+"""How Arrow types look in a numpy batch: the dtype of each column, and the bytes of a value that stands for nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ._columns import unknown_column_message
+
+
+def batch_dtypes(schema: pa.Schema) -> list[np.dtype[Any] | None]:
+    """The dtype of each column's elements in a batch; None for string and binary columns.
+
+    A fixed-size list has the dtype of its elements. Raises TypeError for a type that cannot be a batch column; the
+    core refuses those first, by column and type.
+    """
+    return [element_dtype(element_type(field.type)) for field in schema]
+
+
+def element_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a column's elements: a fixed-size list's value type, else the type itself."""
+    return kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+
+
+def element_dtype(kind: pa.DataType) -> np.dtype[Any] | None:
+    """The numpy dtype of one element as a batch stores it; None for string and binary."""
+    types = pa.types
+    if types.is_boolean(kind):
+        return np.dtype(np.bool_)
+    if types.is_integer(kind) or types.is_floating(kind):
+        return np.dtype(kind.to_pandas_dtype())
+    if types.is_date32(kind):
+        return np.dtype("datetime64[D]")
+    if types.is_date64(kind):
+        return np.dtype("datetime64[ms]")
+    if types.is_timestamp(kind):
+        return np.dtype(f"datetime64[{kind.unit}]")
+    if types.is_duration(kind) or types.is_time(kind):
+        return np.dtype(f"timedelta64[{kind.unit}]")
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        return None
+    raise TypeError(f"{kind} has no numpy form")
+
+
+def fill_bytes(schema: pa.Schema, fill_value: Mapping[str, Any]) -> list[tuple[int, bytes]]:
+    """(column, bytes) for each entry of fill_value: one element as the batch stores it, or the bytes of a string.
+
+    Raises ValueError for a column that is not among the chosen, TypeError or ValueError for a value that the column's
+    type cannot hold exactly (a float for an integer column, say).
+    """
+    fills = []
+    for name, value in fill_value.items():
+        column = schema.get_field_index(name)
+        if column < 0:
+            raise ValueError(unknown_column_message(name, schema.names, "fill_value: the chosen columns"))
+        fills.append((column, _element_bytes(name, element_type(schema.field(column).type), value)))
+    return fills
+
+
+def _element_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
+    dtype = element_dtype(kind)
+    if dtype is not None and dtype.kind in "mM" and value is not None and _is_not_a_time(value):
+        return np.array("NaT", dtype).tobytes()
+    scalar = _to_arrow(name, kind, value)
+    if not scalar.is_valid:
+        raise ValueError(f"fill_value[{name!r}] must not be null")
+    if dtype is None:
+        return bytes(scalar.as_buffer())
+    if dtype.kind in "mM":
+        stored = scalar.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).as_py()
+        if pa.types.is_date64(kind):
+            stored -= stored % 86_400_000
+        return np.int64(stored).tobytes()
+    return np.array(scalar.as_py(), dtype).tobytes()
+
+
+def _is_not_a_time(value: Any) -> bool:
+    return isinstance(value, (np.datetime64, np.timedelta64)) and bool(np.isnat(value))
+
+
+def _to_arrow(name: str, kind: pa.DataType, value: Any) -> pa.Scalar:
+    is_bool = isinstance(value, (bool, np.bool_))
+    takes_str = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    takes_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    # pyarrow would take a bool for a number, and str and bytes for each other.
+    misfit = (
+        is_bool != pa.types.is_boolean(kind)
+        or (takes_str and not isinstance(value, str))
+        or (takes_bytes and not isinstance(value, (bytes, bytearray, memoryview)))
+    )
+    if not misfit:
+        try:
+            return pa.scalar(value, type=kind)
+        except (pa.ArrowInvalid, OverflowError) as error:
+            raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: {error}") from None
+        except (pa.ArrowException, TypeError):
+            pass
+    raise TypeError(f"fill_value[{name!r}] must fit a column of {kind}, not be {type(value).__name__}")

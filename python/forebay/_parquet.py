@@ -1,0 +1,427 @@
+"""Parquet through pyarrow: footers become a plan, and each (row group, set of columns) an Arrow C stream.
+
+This is the one file that touches pyarrow._parquet, which is private: its reader is the only one that decodes into a
+memory pool of the caller's and streams a row group by pages. pyproject.toml pins the versions it was read in, and
+tests/python/test_parquet_source.py fails where a version differs.
+
+How the reader is used, and why: `pre_buffer=False` with a small `buffer_size` reads pages as they are needed;
+`use_threads=False` since threads are the core's; one proxy pool per loader over jemalloc counts what the reader holds.
+The pool must outlive every block that was made from it: the provider owns it, and the core lets go of every block
+before it lets go of the provider.
+
+Threads: open(), allocated_bytes(), describe() and take_error() are called from reader threads, holding the GIL.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import _parquet
+
+from ._columns import choose_columns, duplicate_names, quoted, unknown_column_message
+from ._errors import SourceError, UnsupportedError
+from ._machine import usable_processors
+from ._parquet_costs import BUFFER_BYTES, ColumnCost, LeafChunks, column_cost, spread_transient
+from ._parquet_pages import read_row_groups
+from ._thrift import MalformedThrift
+
+_FOOTER_THREADS = 8
+# What columns cost is worked out from so many files, spread evenly over the source, and so many column chunks of each
+# (of one row group at least): files of a source have one writer, and where one is unlike the rest the core adjusts.
+_SURVEYED_FILES, _SURVEYED_CHUNKS = 64, 1024
+# A parsed footer takes about this many times its length in the file (measured: 5.7 without statistics, 7.2 with).
+_FOOTER_GROWTH = 8
+_KEPT_FOOTER_BYTES = 1 << 20
+_MAGIC, _ENCRYPTED_MAGIC = b"PAR1", b"PARE"
+# Codecs by their number in Parquet, as pyarrow calls them; 5 is the LZ4 of Hadoop, 7 the plain one. 0 is none.
+_CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 5: "lz4", 6: "zstd", 7: "lz4"}
+_CODECS_NOT_READ = {3: "LZO"}
+_LEAST_FILE_BYTES = 12  # magic, an empty footer's length, magic
+
+_Leaves = tuple[tuple[int, ...], ...]  # leaf columns of each chosen column
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of the source: what it takes to open it again and to know that it is still the same."""
+
+    path: str
+    identity: tuple[int, int]  # length and time of the last change
+    leaves: _Leaves
+
+
+@dataclass(slots=True)
+class _Footer:
+    """What the plan needs of a footer; the rest of it is let go."""
+
+    file: _File
+    schema: pa.Schema  # of the chosen columns, in their order
+    group_rows: list[int]
+    costs: list[ColumnCost]  # empty where the file was not surveyed
+    footer_bytes: int  # once parsed
+
+
+class ParquetProvider:
+    """A list of Parquet files as a source of units: `_ext.stream_source(schema, unit_rows, costs, provider)`.
+
+    Attributes:
+        schema: pyarrow.Schema of the chosen columns.
+        unit_rows: numpy uint64, rows of each unit; a unit is a row group that has rows.
+        costs: numpy uint64 of shape (columns, 4): fixed bytes, bytes of a row, of its string, weight.
+        plan_bytes: most bytes that the footers kept and the list of units take.
+    """
+
+    def __init__(self, paths: Sequence[str], columns: Sequence[str] | None, thread_count: int) -> None:
+        """Reads every footer, in threads that are joined here.
+
+        Raises SourceError (UnsupportedError for what pyarrow does not read) naming the file, ValueError for a column
+        that does not exist.
+        """
+        self._pool = pa.proxy_memory_pool(_base_pool())
+        self._footers = _FooterCache()
+        self._page_bytes_open: dict[int, int] = {}
+        self._errors: dict[int, BaseException] = {}
+        footers = self._read_footers(paths, columns)
+        self._files = [footer.file for footer in footers]
+        self._unit_files = array("I")
+        self._unit_groups = array("I")
+        unit_rows = array("Q")
+        for number, footer in enumerate(footers):
+            for group, rows in enumerate(footer.group_rows):
+                if rows:
+                    self._unit_files.append(number)
+                    self._unit_groups.append(group)
+                    unit_rows.append(rows)
+        self.unit_rows = np.frombuffer(unit_rows, dtype=np.uint64) if unit_rows else np.zeros(0, np.uint64)
+        self.schema = _merged_schema(footers)
+        costs = [ColumnCost() for _ in self.schema]
+        for footer in footers:
+            for cost, other in zip(costs, footer.costs, strict=bool(footer.costs)):
+                cost.widen(other)
+        spread_transient(costs)
+        self._column_page_bytes = [cost.page_bytes for cost in costs]
+        self.costs = np.array(
+            [
+                (cost.page_bytes + cost.decoder_bytes, cost.row_bytes, cost.string_bytes, cost.weight)
+                for cost in costs
+            ],
+            np.uint64,
+        ).reshape(-1, 4)
+        largest = max(footer.footer_bytes for footer in footers)
+        together = sum(footer.footer_bytes for footer in footers)
+        self.plan_bytes = min(together, max(_KEPT_FOOTER_BYTES, largest) + thread_count * largest) + 8 * len(unit_rows)
+
+    def open(self, unit: int, columns: tuple[int, ...], piece_rows: int) -> pa.RecordBatchReader:
+        """One unit's chosen columns as a stream of record batches of at most piece_rows rows."""
+        number = self._unit_files[unit]
+        file = self._files[number]
+        with _naming(file.path, prefix=""):  # the core puts path and row group before the message
+            if _identity(os.stat(file.path)) != file.identity:
+                raise SourceError("the file has changed since the loader was made: make a new loader", path=file.path)
+            handle = pa.OSFile(os.fsencode(file.path), memory_pool=self._pool)
+            try:
+                metadata = self._footers.get(number)
+                reader = _parquet.ParquetReader(memory_pool=self._pool)
+                reader.open(handle, metadata=metadata, buffer_size=BUFFER_BYTES, pre_buffer=False)
+                if metadata is None:
+                    metadata = self._footers.put(number, reader.metadata)
+                batches = reader.iter_batches(
+                    piece_rows,
+                    row_groups=[self._unit_groups[unit]],
+                    column_indices=[leaf for column in columns for leaf in file.leaves[column]],
+                    use_threads=False,
+                )
+                pieces = _Pieces(self, unit, handle, metadata, batches)
+            except BaseException:
+                handle.close()
+                raise
+        self._page_bytes_open[id(pieces)] = sum(self._column_page_bytes[column] for column in columns)
+        return pa.RecordBatchReader.from_batches(pa.schema([self.schema.field(c) for c in columns]), pieces)
+
+    def allocated_bytes(self) -> int:
+        """Bytes that all open streams hold: the pool's counter, and the bound of the page buffers beside it."""
+        # A list made of a dict's values is made in one go; a generator over them could see the dict change.
+        return self._pool.bytes_allocated() + sum(list(self._page_bytes_open.values()))
+
+    def describe(self, unit: int) -> tuple[str, int]:
+        """(path, row group) of a unit, for messages."""
+        return self._files[self._unit_files[unit]].path, self._unit_groups[unit]
+
+    def take_error(self, unit: int) -> BaseException | None:
+        """The exception that ended a stream of this unit, once."""
+        return self._errors.pop(unit, None)
+
+    def _stream_failed(self, unit: int, error: BaseException) -> None:
+        # Without its frames, which would keep the reader's memory.
+        self._errors.setdefault(unit, error.with_traceback(None))
+
+    def _stream_closed(self, key: int) -> None:
+        self._page_bytes_open.pop(key, None)
+
+    def _read_footers(self, paths: Sequence[str], columns: Sequence[str] | None) -> list[_Footer]:
+        first = self._read_footer(0, paths[0], columns, None, True)
+        step = -(-len(paths) // _SURVEYED_FILES)
+        workers = max(1, min(_FOOTER_THREADS, usable_processors(), len(paths) - 1))
+        with ThreadPoolExecutor(workers, "forebay-footer") as executor:
+            try:
+                rest = executor.map(
+                    lambda number: self._read_footer(number, paths[number], columns, first, number % step == 0),
+                    range(1, len(paths)),
+                )
+                return [first, *rest]
+            except BaseException:
+                executor.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _read_footer(
+        self, number: int, path: str, columns: Sequence[str] | None, first: _Footer | None, survey: bool
+    ) -> _Footer:
+        """Reads one footer and checks it against the first file's."""
+        with _naming(path, prefix=f"{path}: "), open(path, "rb") as descriptor:
+            identity = _check_magic(path, descriptor.fileno())
+            handle = pa.OSFile(os.fsencode(path), memory_pool=self._pool)
+            try:
+                reader = _parquet.ParquetReader(memory_pool=self._pool)
+                reader.open(handle, buffer_size=BUFFER_BYTES, pre_buffer=False)
+                metadata = reader.metadata
+                available = reader.schema_arrow
+                leaves_by_name = _leaves_by_name(available.names, reader.column_paths)
+            finally:
+                handle.close()
+            footer_bytes = metadata.serialized_size * _FOOTER_GROWTH
+            schema = _choose(path, available, columns, first)
+            leaves = tuple(leaves_by_name[name] for name in schema.names)
+            if first is not None and leaves == first.file.leaves:
+                leaves = first.file.leaves  # one copy for all files that are alike
+            costs = _survey(path, descriptor.fileno(), metadata, schema, leaves) if survey else []
+            self._footers.put(number, metadata)
+            return _Footer(_File(path, identity, leaves), schema, _group_rows(path, metadata), costs, footer_bytes)
+
+
+class _Pieces:
+    """The record batches of one open stream; closes the file at the end, at an error, or when it is let go."""
+
+    def __init__(self, provider: ParquetProvider, unit: int, handle: Any, metadata: Any, batches: Any) -> None:
+        self._provider = provider
+        self._unit = unit
+        self._handle = handle
+        self._metadata = metadata  # alive while it is read, so that other streams of the file share it
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        if self._batches is None:
+            raise StopIteration
+        try:
+            return next(self._batches)
+        except StopIteration:
+            self.close()
+            raise
+        except BaseException as error:
+            self.close()
+            self._provider._stream_failed(self._unit, error)
+            raise
+
+    def close(self) -> None:
+        """Lets the reader and its file go. Idempotent."""
+        self._batches = self._metadata = None
+        self._provider._stream_closed(id(self))
+        self._handle.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _FooterCache:
+    """Parsed footers: those of open streams are shared, and a few more are kept, least recently used out first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._alive: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._kept_bytes = 0
+
+    def get(self, number: int) -> Any:
+        """The footer of a file, None where it has to be read again."""
+        with self._lock:
+            metadata = self._alive.get(number)
+            if number in self._kept:
+                self._kept.move_to_end(number)
+            return metadata
+
+    def put(self, number: int, metadata: Any) -> Any:
+        """Keeps a footer; returns it, or the one that another thread has put there meanwhile."""
+        with self._lock:
+            present = self._alive.setdefault(number, metadata)
+            if number not in self._kept:
+                self._kept[number] = present
+                self._kept_bytes += _parsed_bytes(present)
+                while self._kept_bytes > _KEPT_FOOTER_BYTES and len(self._kept) > 1:
+                    _, dropped = self._kept.popitem(last=False)
+                    self._kept_bytes -= _parsed_bytes(dropped)
+            return present
+
+
+def _parsed_bytes(metadata: Any) -> int:
+    return int(metadata.serialized_size) * _FOOTER_GROWTH
+
+
+def _base_pool() -> pa.MemoryPool:
+    """jemalloc keeps the least beside what is in use, of the allocators pyarrow comes with."""
+    try:
+        return pa.jemalloc_memory_pool()
+    except NotImplementedError:
+        return pa.default_memory_pool()
+
+
+@contextmanager
+def _naming(path: str, prefix: str) -> Iterator[None]:
+    """Errors of pyarrow and of the system as SourceError of that path, their messages begun with prefix."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except pa.ArrowNotImplementedError as error:
+        raise UnsupportedError(f"{prefix}{error}", path=path) from error
+    except MemoryError:
+        raise
+    except OSError as error:
+        raise SourceError(f"{prefix}{error.strerror or error}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{prefix}a column's name is not UTF-8: the file is damaged", path=path) from error
+    except pa.ArrowException as error:
+        raise SourceError(f"{prefix}{error}", path=path) from error
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _check_magic(path: str, descriptor: int) -> tuple[int, int]:
+    """Says in plain words what a file is that is not a whole Parquet file. Returns its identity."""
+    status = os.fstat(descriptor)
+    head = os.pread(descriptor, 4, 0)
+    tail = os.pread(descriptor, 4, max(0, status.st_size - 4))
+    if _ENCRYPTED_MAGIC in (head, tail):
+        raise UnsupportedError(f"{path}: encrypted Parquet files are not read", path=path)
+    if tail != _MAGIC or status.st_size < _LEAST_FILE_BYTES:
+        if head == _MAGIC:
+            what = "the file is truncated: it begins as Parquet but has no footer at its end"
+        else:
+            what = "not a Parquet file" if status.st_size else "an empty file"
+            what += ": name the Parquet files only, with a glob such as 'DIR/*.parquet'"
+        raise SourceError(f"{path}: {what}", path=path)
+    return _identity(status)
+
+
+def _leaves_by_name(names: list[str], paths: list[list[str]]) -> dict[str, tuple[int, ...]]:
+    """The leaf columns of each top-level column: a leaf's path begins with that column's name."""
+    leaves: dict[str, list[int]] = {name: [] for name in names}
+    for number, path in enumerate(paths):
+        leaves.setdefault(path[0], []).append(number)
+    return {name: tuple(numbers) for name, numbers in leaves.items()}
+
+
+def _choose(path: str, available: pa.Schema, columns: Sequence[str] | None, first: _Footer | None) -> pa.Schema:
+    """The schema of the chosen columns of one file; they agree with the first file's by name and type."""
+    names = available.names
+    if first is None:
+        try:
+            chosen = choose_columns(names, columns, path)
+        except ValueError as error:
+            if columns is None:  # it is the file that is wrong, not an argument
+                raise SourceError(str(error), path=path) from None
+            raise
+        if not chosen:
+            raise SourceError(f"{path}: the file has no column", path=path)
+        return pa.schema([available.field(name) for name in chosen])
+    known, wanted = set(names), set(first.schema.names)
+    other = first.file.path
+    for name in first.schema.names:
+        if name not in known:
+            message = f"{path} and {other} differ: {unknown_column_message(name, names, path)}"
+            raise SourceError(message, path=path)
+    twice = [name for name in duplicate_names(names) if name in wanted]
+    if twice:
+        raise SourceError(f"{path} has more than one column named {quoted(twice)}", path=path)
+    if columns is None:
+        extra = [name for name in names if name not in wanted]
+        if extra:
+            raise SourceError(
+                f"{path} and {other} differ: the second has no column {quoted(extra)}: "
+                "name the columns to read with columns=",
+                path=path,
+            )
+    for field in first.schema:
+        own = available.field(field.name)
+        if not _same_type(own.type, field.type):
+            raise SourceError(
+                f"column {field.name!r} is {own.type} in {path} and {field.type} in {other}", path=path
+            )
+    schema = pa.schema([available.field(name) for name in first.schema.names])
+    return first.schema if schema == first.schema else schema  # one copy for all files that are alike
+
+
+def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two types are the same but for what may differ: the name and nullability of a list's elements."""
+    if pa.types.is_fixed_size_list(one) and pa.types.is_fixed_size_list(other):
+        return one.list_size == other.list_size and _same_type(one.value_type, other.value_type)
+    return bool(one == other)
+
+
+def _merged_schema(footers: list[_Footer]) -> pa.Schema:
+    """The first file's columns; one is nullable where it is in any file."""
+    nullable = [any(footer.schema.field(i).nullable for footer in footers) for i in range(len(footers[0].schema))]
+    return pa.schema([field.with_nullable(may) for field, may in zip(footers[0].schema, nullable, strict=True)])
+
+
+def _group_rows(path: str, metadata: Any) -> list[int]:
+    """Rows of each row group."""
+    rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    for number, count in enumerate(rows):
+        if count < 0:
+            raise SourceError(f"{path}: row group {number} has {count} rows: the file is corrupt", path=path)
+    return rows
+
+
+def _survey(path: str, descriptor: int, metadata: Any, schema: pa.Schema, leaves: _Leaves) -> list[ColumnCost]:
+    """The cost of each chosen column, from the first row groups that have rows."""
+    chunks = {leaf: LeafChunks() for own in leaves for leaf in own}
+    left = max(_SURVEYED_CHUNKS, metadata.num_columns)
+    try:
+        for rows, group in read_row_groups(descriptor, os.fstat(descriptor).st_size):
+            left -= len(group)
+            if left < 0:
+                break
+            if not rows:
+                continue
+            for name, own in zip(schema.names, leaves, strict=True):
+                for leaf in own:
+                    _check_codec(path, name, group[leaf].codec)
+                    chunks[leaf].add(rows, group[leaf])
+    except (MalformedThrift, IndexError) as error:
+        raise SourceError(f"{path}: the footer is damaged: {error}", path=path) from error
+    return [
+        column_cost(field, [(metadata.schema.column(leaf), chunks[leaf]) for leaf in own], descriptor)
+        for field, own in zip(schema, leaves, strict=True)
+    ]
+
+
+def _check_codec(path: str, column: str, codec: int) -> None:
+    name = _CODECS.get(codec)
+    if codec and (name is None or not pa.Codec.is_available(name)):
+        what = _CODECS_NOT_READ.get(codec, f"codec {codec}")
+        raise UnsupportedError(f"{path}: column {column!r} is compressed with {what}", path=path)

@@ -1,0 +1,179 @@
+"""What a column of a Parquet file costs to read, worked out from its footer and page headers before anything is read.
+
+The figures bound what pyarrow's reader holds for one open stream. Two kinds are kept apart, since the reader takes them
+from different places: its page buffers come from pyarrow's default memory pool, which others use too, so that they can
+only be bounded; everything else comes from the pool that the loader gives it, and is counted there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from ._parquet_pages import Chunk, ChunkPages, read_chunk_pages
+from ._thrift import MalformedThrift
+
+BUFFER_BYTES = 64 << 10  # of an open column's input stream
+
+# A stream decodes its columns one after the other, so that only one of them holds a compressed page: the largest such
+# page is spread over so many columns, as few as a thread is likely to be given.
+_TRANSIENT_SHARERS = 8
+
+# Where page headers cannot be read, a page is taken to be no larger than this: writers cut pages at about 1 MiB.
+_UNKNOWN_PAGE_BYTES = 8 << 20
+_PHYSICAL_BYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+
+# Besides each value itself the reader keeps its definition level (2 bytes) and validity bits, and for lists its
+# repetition level; the buffers of both grow by doubling.
+_NULLABLE_BYTES = 4.375
+_LIST_ELEMENT_BYTES = 8.375
+_LIST_ROW_BYTES = 12
+# A decoded dictionary of strings: the bytes, and for each value an offset (4) and a pointer with a length (16).
+_DICTIONARY_ENTRY_BYTES = 20
+# Largest offsets and the growth of their buffers, for each row of a string column.
+_STRING_ROW_BYTES = 24
+
+
+@dataclass(slots=True)
+class ColumnCost:
+    """Most bytes and relative work of one column, over the chunks seen so far."""
+
+    page_bytes: int = 0  # an open stream's page buffers, not seen by the loader's pool
+    transient_bytes: int = 0  # a page as it is compressed, while it is decompressed; not seen by the pool either
+    decoder_bytes: int = 0  # what a stream holds beside its piece and its pages: dictionaries, reserves
+    row_bytes: int = 0  # of a piece while it is decoded, the piece before it still alive
+    weight: int = 1
+    string_bytes: int = 0  # estimated bytes of a row's string, as a batch stores it
+
+    def widen(self, other: ColumnCost) -> None:
+        """Takes the larger of each figure."""
+        self.page_bytes = max(self.page_bytes, other.page_bytes)
+        self.transient_bytes = max(self.transient_bytes, other.transient_bytes)
+        self.decoder_bytes = max(self.decoder_bytes, other.decoder_bytes)
+        self.row_bytes = max(self.row_bytes, other.row_bytes)
+        self.weight = max(self.weight, other.weight)
+        self.string_bytes = max(self.string_bytes, other.string_bytes)
+
+
+@dataclass(slots=True)
+class LeafChunks:
+    """What the footer says of one leaf column over a file's row groups; the largest chunk stands for all."""
+
+    rows: int = 0
+    values: int = 0
+    string_bytes: float = 0.0  # most bytes per value in any chunk, as its writer noted it
+    plain_value_bytes: float = 0.0  # most uncompressed bytes per value in any chunk without such a note
+    largest: Chunk | None = None
+
+    def add(self, rows: int, chunk: Chunk) -> None:
+        """Counts the chunk of a row group of that many rows."""
+        self.rows += rows
+        self.values += chunk.values
+        if chunk.values and chunk.string_bytes is not None:
+            self.string_bytes = max(self.string_bytes, chunk.string_bytes / chunk.values)
+        elif chunk.values:
+            self.plain_value_bytes = max(self.plain_value_bytes, chunk.uncompressed_bytes / chunk.values)
+        if self.largest is None or chunk.uncompressed_bytes > self.largest.uncompressed_bytes:
+            self.largest = chunk
+
+
+def spread_transient(costs: list[ColumnCost]) -> None:
+    """Adds to each column's page bytes its share of the one compressed page that a stream holds."""
+    share = -(-max(cost.transient_bytes for cost in costs) // min(len(costs), _TRANSIENT_SHARERS))
+    for cost in costs:
+        cost.page_bytes += share
+
+
+def column_cost(field: pa.Field, leaves: list[tuple[Any, LeafChunks]], descriptor: int) -> ColumnCost:
+    """The cost of one top-level column.
+
+    leaves: its leaf columns, each as (pyarrow ColumnSchema, chunks). descriptor: of the open file, for page headers.
+    """
+    cost = ColumnCost()
+    row_bytes = 0.0
+    weight = 0.0
+    for schema, chunks in leaves:
+        pages = _pages(chunks.largest, descriptor)
+        cost.page_bytes += BUFFER_BYTES + pages.uncompressed_bytes
+        cost.transient_bytes = max(cost.transient_bytes, pages.compressed_bytes)
+        if schema.physical_type == "BYTE_ARRAY":
+            mean = _mean_value_bytes(chunks, pages)
+            cost.string_bytes += mean
+            # A decoder of plain strings reserves what is left of its page at once.
+            cost.decoder_bytes += (
+                pages.dictionary_bytes + pages.dictionary_values * _DICTIONARY_ENTRY_BYTES + pages.data_bytes
+            )
+            row_bytes += 3 * mean + _STRING_ROW_BYTES
+            weight += mean + 6
+        else:
+            leaf_row_bytes, values, width = _fixed_row_bytes(field.type, schema, chunks)
+            cost.decoder_bytes += pages.dictionary_values * max(width, _physical_bytes(schema))
+            row_bytes += leaf_row_bytes
+            weight += values * (width + 6)
+    cost.row_bytes = int(row_bytes) + 1
+    cost.weight = max(1, int(1000 * weight))
+    return cost
+
+
+def _physical_bytes(schema: Any) -> int:
+    return _PHYSICAL_BYTES.get(schema.physical_type) or max(1, schema.length)
+
+
+def _fixed_row_bytes(kind: pa.DataType, schema: Any, chunks: LeafChunks) -> tuple[float, int, int]:
+    """Bytes that a row of a fixed-width leaf takes while decoded, its values a row, and their width in bytes.
+
+    The piece before stays alive (pyarrow's iterator keeps it until the next one is complete), the buffer of raw values
+    grows by doubling, and a type that Parquet stores in another width is converted into a buffer of its own.
+    """
+    values = max(1, -(-chunks.values // chunks.rows)) if chunks.rows else 1
+    is_list = pa.types.is_fixed_size_list(kind)
+    if is_list:
+        values = max(values, kind.list_size)
+        kind = kind.value_type
+    physical = _physical_bytes(schema)
+    try:
+        width = max(1, kind.bit_width // 8)
+    except ValueError:  # a type of no fixed width, which will be refused by name
+        width = physical
+    is_stored_as_read = (
+        pa.types.is_int32(kind)
+        or pa.types.is_int64(kind)
+        or pa.types.is_float32(kind)
+        or pa.types.is_float64(kind)
+        or (pa.types.is_timestamp(kind) and schema.physical_type == "INT64")
+    )
+    value_bytes = width + 2 * physical + (0 if is_stored_as_read else width)
+    if is_list or schema.max_repetition_level:
+        return values * (value_bytes + _LIST_ELEMENT_BYTES) + _LIST_ROW_BYTES, values, width
+    return value_bytes + (_NULLABLE_BYTES if schema.max_definition_level else 0), 1, width
+
+
+def _pages(chunk: Chunk | None, descriptor: int) -> ChunkPages:
+    """A chunk's pages: from their headers, or else bounded by the chunk's size."""
+    if chunk is None:
+        return ChunkPages()
+    try:
+        return read_chunk_pages(descriptor, chunk.start, chunk.compressed_bytes)
+    except (MalformedThrift, OSError, OverflowError):
+        pass  # the decoder will say what is wrong with the file, if anything is
+    uncompressed = min(chunk.uncompressed_bytes, _UNKNOWN_PAGE_BYTES)
+    return ChunkPages(
+        compressed_bytes=min(chunk.compressed_bytes, _UNKNOWN_PAGE_BYTES),
+        uncompressed_bytes=uncompressed,
+        data_bytes=uncompressed,
+        dictionary_bytes=uncompressed if chunk.has_dictionary else 0,
+    )
+
+
+def _mean_value_bytes(chunks: LeafChunks, pages: ChunkPages) -> int:
+    """Bytes of a string: as the writer noted, else estimated as the dictionary's mean, or the chunk's where that is more.
+
+    A chunk that points into a dictionary says little about what it decodes to: 0.8 MB of it can be 200 MB of strings.
+    Each value of the dictionary carries a length of 4 bytes, which is left in: strings vary around their mean.
+    """
+    mean = max(chunks.string_bytes, chunks.plain_value_bytes)
+    if chunks.plain_value_bytes and pages.dictionary_values:
+        mean = max(mean, pages.dictionary_bytes / pages.dictionary_values)
+    return int(mean) + 1

@@ -1,0 +1,122 @@
+"""Parquet's own structures: what a footer and page headers say of the bytes that a column takes.
+
+pyarrow gives the same figures of a footer, but it ends the process on some damaged ones, and it does not show how many
+bytes of strings a chunk decodes to, nor how large its pages are. A reader holds one page and one dictionary of a column
+at a time, so these are what bounds it. Fields are those of
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ._thrift import MalformedThrift, iterate_structs, parse_struct, size_field
+
+_DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
+
+_HEADER_BYTES = 256  # enough for nearly every page header
+_LONG_HEADER_BYTES = 64 << 10  # statistics hold values of any length
+_MOST_PAGES = 1024
+_TAIL_BYTES = 8  # the footer's length and the magic
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A column chunk, as its footer describes it."""
+
+    start: int  # of its first page in the file
+    codec: int
+    values: int
+    compressed_bytes: int
+    uncompressed_bytes: int
+    has_dictionary: bool
+    string_bytes: int | None  # bytes of its strings once decoded, where its writer noted that
+
+
+@dataclass(slots=True)
+class ChunkPages:
+    """The most that the pages of a column chunk take, and its dictionary."""
+
+    compressed_bytes: int = 0  # of the largest page, a dictionary's included
+    uncompressed_bytes: int = 0
+    data_bytes: int = 0  # uncompressed bytes of the largest data page
+    dictionary_bytes: int = 0  # uncompressed
+    dictionary_values: int = 0
+
+
+def read_row_groups(descriptor: int, file_bytes: int) -> Iterator[tuple[int, list[Chunk]]]:
+    """(rows, the chunk of each leaf column) of each row group, parsed as they are asked for.
+
+    Raises MalformedThrift or OSError.
+    """
+    tail = os.pread(descriptor, _TAIL_BYTES, max(0, file_bytes - _TAIL_BYTES))
+    length = int.from_bytes(tail[:4], "little")
+    if length + _TAIL_BYTES > file_bytes:
+        raise MalformedThrift("the footer is longer than the file")
+    footer = os.pread(descriptor, length, file_bytes - _TAIL_BYTES - length)
+    for group in iterate_structs(footer, 4):
+        columns = group.get(1)
+        if not isinstance(columns, list):
+            raise MalformedThrift("a row group without columns")
+        yield size_field(group, 3), [_chunk(column) for column in columns]
+
+
+def _chunk(column: dict[int, Any]) -> Chunk:
+    metadata = column.get(3)
+    if not isinstance(metadata, dict):
+        raise MalformedThrift("a column chunk without its metadata")
+    dictionary_at = metadata.get(11)
+    # Some writers leave 0 where there is no dictionary page.
+    has_dictionary = isinstance(dictionary_at, int) and dictionary_at > 0
+    data_at = size_field(metadata, 9)
+    sizes = metadata.get(16)
+    return Chunk(
+        start=min(data_at, size_field(metadata, 11)) if has_dictionary else data_at,
+        codec=size_field(metadata, 4),
+        values=size_field(metadata, 5),
+        compressed_bytes=size_field(metadata, 7),
+        uncompressed_bytes=size_field(metadata, 6),
+        has_dictionary=has_dictionary,
+        string_bytes=size_field(sizes, 1) if isinstance(sizes, dict) and 1 in sizes else None,
+    )
+
+
+def read_chunk_pages(descriptor: int, offset: int, chunk_bytes: int) -> ChunkPages:
+    """Walks the page headers of the chunk at offset. Raises MalformedThrift or OSError.
+
+    A chunk of more than _MOST_PAGES pages is walked that far: its pages have the size that its writer was set to.
+    """
+    pages = ChunkPages()
+    end = offset + chunk_bytes
+    for _ in range(_MOST_PAGES):
+        if offset >= end:
+            break
+        header, header_bytes = _read_header(descriptor, offset)
+        kind, uncompressed, compressed = (size_field(header, field) for field in (1, 2, 3))
+        if compressed > end - offset:
+            raise MalformedThrift("a page is longer than its chunk")
+        pages.compressed_bytes = max(pages.compressed_bytes, compressed)
+        pages.uncompressed_bytes = max(pages.uncompressed_bytes, uncompressed)
+        if kind == _DICTIONARY_PAGE:
+            details = header.get(7)
+            if not isinstance(details, dict):
+                raise MalformedThrift("a dictionary page without its header")
+            pages.dictionary_bytes = max(pages.dictionary_bytes, uncompressed)
+            pages.dictionary_values = max(pages.dictionary_values, size_field(details, 1))
+        elif kind in (_DATA_PAGE, _DATA_PAGE_V2):
+            pages.data_bytes = max(pages.data_bytes, uncompressed)
+        offset += header_bytes + compressed
+    return pages
+
+
+def _read_header(descriptor: int, offset: int) -> tuple[dict[int, Any], int]:
+    data = os.pread(descriptor, _HEADER_BYTES, offset)
+    try:
+        return parse_struct(data)
+    except MalformedThrift:
+        if len(data) < _HEADER_BYTES:
+            raise
+    return parse_struct(os.pread(descriptor, _LONG_HEADER_BYTES, offset))

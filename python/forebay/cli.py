@@ -1,0 +1,128 @@
+"""The command line: `forebay run SOURCE`, `forebay demo`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from . import __version__
+from ._errors import ForkedLoaderError, LoaderTimeoutError, MemoryLimitError, SourceError, UnsupportedError
+
+_MISTAKE, _INTERRUPTED = 2, 130
+_MIB = 1 << 20
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_MISTAKE, f"forebay: {message}: see `{self.prog} --help`\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns the exit status: 0; 2 for a mistake, said in one line; 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    # Where stderr is no terminal, progress is logged.
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        options.command(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("forebay: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of our output is gone: nobody to tell
+        sys.stdout = None  # type: ignore[assignment]
+        return 1
+    except (ValueError, OSError, MemoryLimitError, ForkedLoaderError) as error:
+        message = " ".join(f"{error}{_remedy(error)}".split())
+        print(f"forebay: {message}", file=sys.stderr)
+        return _MISTAKE
+    return 0
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do about an error, where its message does not say so."""
+    if isinstance(error, MemoryLimitError):
+        if error.required:
+            return f": give --memory-limit {-(-error.required // _MIB)}MiB or more"
+        return ": give a larger --memory-limit"
+    if isinstance(error, LoaderTimeoutError):
+        return ": give a longer --timeout"
+    if isinstance(error, UnsupportedError):
+        return ": leave the column out with --columns"
+    if isinstance(error, SourceError) and error.row_group is not None:
+        return ": the file may be damaged: leave it out, or write it again"
+    return ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="forebay", description="Columnar data becomes training batches inside one byte limit.")
+    parser.add_argument("--version", action="version", version=f"forebay {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="stream a source once and say how fast, and in how many bytes"))
+    _add_demo(commands.add_parser("demo", help="make a click log, train on one epoch of it in 192 MiB"))
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Streams a source once, nulls masked, and prints how fast it went and what it took."
+    parser.set_defaults(command=_run)
+    add = parser.add_argument
+    add("source", nargs="+", metavar="SOURCE", help="a Parquet file, a directory or a glob; several are read in turn")
+    add("--batch-size", type=int, default=4096, metavar="ROWS", help="rows of a batch (default %(default)s)")
+    add("--memory-limit", metavar="SIZE", help="such as 192MiB (default: 1GiB, or 1/8 of the memory if less)")
+    add("--columns", metavar="A,B,...", help="names of the columns to read, separated by commas (default: all)")
+    add("--threads", type=int, metavar="N", help="reader threads (default: the processors it may use)")
+    add("--prefetch", type=int, metavar="N", help="most batches ready ahead (default: as many as waits ask for)")
+    add("--order", action="store_true", help="batches in the order of the source")
+    add("--drop-last", action="store_true", help="leave out a last batch that is not full")
+    add("--timeout", type=float, metavar="SECONDS", help="most time to wait for one batch (default: no limit)")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from .loader import Loader
+
+    with Loader(
+        options.source,
+        batch_size=options.batch_size,
+        columns=options.columns and options.columns.split(","),
+        memory_limit=options.memory_limit,
+        prefetch_batches=options.prefetch,
+        num_threads=options.threads,
+        preserve_order=options.order,
+        drop_last=options.drop_last,
+        null_policy="mask",
+        timeout=options.timeout,
+        progress=True,
+    ) as loader:
+        for _ in loader:
+            pass
+    print(loader.stats())
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    from . import demo
+
+    parser.description = "Makes a data set like a click log, once, and trains a small model on one epoch of it."
+    parser.set_defaults(command=_demo)
+    add = parser.add_argument
+    add("directory", nargs="?", type=Path, default=Path("demo-data"), help="where its data is (default ./demo-data)")
+    add("--files", type=_positive, default=demo.FILES, help="files of the data set (default %(default)s)")
+    add("--rows-per-file", type=_positive, default=demo.ROWS_PER_FILE, help="rows of each (default %(default)s)")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from . import demo
+
+    demo.run(options.directory, options.files, options.rows_per_file)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

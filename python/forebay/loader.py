@@ -1,0 +1,230 @@
+"""The loader: a source becomes batches inside one byte limit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from . import _arguments, _ext, _paths
+from ._arguments import Settings
+from ._column import ArrowColumn
+from ._memory import MemoryProvider
+from ._numpy import batch_dtypes, fill_bytes
+from ._progress import LiveLine, Progress
+from ._stats import Plan, Stats, mebibytes
+
+Batch = dict[str, Any]
+
+
+class Loader:
+    """Streams a columnar source as training batches; every byte it holds fits inside one limit.
+
+    Each `iter()` is one epoch. A batch is a dict of numpy arrays by column name, in the order of `columns`: contiguous,
+    writable, the user's own until dropped. When the last array of a batch is gone, its memory is used again.
+
+        with forebay.Loader("clicks/", batch_size=4096, memory_limit="256MiB") as loader:
+            for batch in loader:
+                train(batch["dense_0"], batch["label"])
+
+    Arguments
+    ---------
+    source
+        A path, a directory, a glob, or a list of those, naming Parquet files; or a pyarrow Table or RecordBatch. In a
+        directory, searched to the bottom, names that begin with "_" or "." are ignored and the rest is sorted by path;
+        any other file that is not Parquet is an error. Files must agree in names and types of the chosen columns; the
+        order of columns and their nullability may differ.
+    batch_size
+        Rows of a batch, at least 1. The last batch of an epoch may have fewer.
+    columns
+        Names of the columns to read, in this order; None for all.
+    batch_format
+        "numpy": a dict of numpy arrays. Integers, floats and bool keep their dtype; dates and timestamps become
+        datetime64 (instants of UTC), times and durations timedelta64; a fixed-size list becomes an array of shape
+        (rows, list size); strings and binary become `forebay.ArrowColumn`.
+    memory_limit
+        Bytes, as an int or as text such as "256MiB". None: 1 GiB, or an eighth of what the machine or its control
+        group grants if that is less. Stack, Python objects and memory that the caller owned before are not counted.
+    prefetch_batches
+        Most batches that are ready ahead; 0 makes each on demand. None: few at first, more whenever the consumer is
+        seen to wait, within the limit.
+    num_threads
+        Reader threads. None: the processors that this process may use.
+    preserve_order
+        True: batch k comes before batch k+1. False: batches come as they are complete. Their contents are the same.
+    drop_last
+        Leave out a last batch that has fewer than batch_size rows.
+    null_policy
+        "error": a null ends the epoch with SourceError naming its column and row. "fill": a null becomes 0, NaN, NaT,
+        False or an empty string, or what fill_value says. "mask": as "fill", and "<name>.valid" is a bool array of
+        shape (rows,), false where the row is null.
+    fill_value
+        {column: value}: what stands for nulls under "fill" and "mask".
+    timeout
+        Seconds that one next() may take before it raises LoaderTimeoutError; None to wait.
+    close_timeout
+        Seconds to wait, when an epoch ends, for a thread that is inside code of another library; after them the thread
+        is left to end by itself and a ResourceWarning names what it read.
+    progress
+        Show a live line on stderr: rows/s, MB/s, bytes held of the limit, share of time waited. When stderr is not a
+        terminal, a line is logged every 10 s at level INFO by the logger "forebay".
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is wrong. Arguments are checked before a file is opened.
+    SourceError
+        There is nothing to read, a file cannot be read, or files differ; names the file. UnsupportedError for a type
+        or codec that is not supported, named by column.
+    MemoryLimitError
+        The plan does not fit memory_limit; `.required` is the least that would do.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        batch_size: int,
+        columns: Sequence[str] | None = None,
+        batch_format: str = "numpy",
+        memory_limit: int | str | None = None,
+        prefetch_batches: int | None = None,
+        num_threads: int | None = None,
+        preserve_order: bool = False,
+        drop_last: bool = False,
+        null_policy: str = "error",
+        fill_value: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        close_timeout: float = 1.0,
+        progress: bool = False,
+    ) -> None:
+        settings = _arguments.check(
+            batch_size=batch_size,
+            columns=columns,
+            batch_format=batch_format,
+            memory_limit=memory_limit,
+            prefetch_batches=prefetch_batches,
+            num_threads=num_threads,
+            preserve_order=preserve_order,
+            drop_last=drop_last,
+            null_policy=null_policy,
+            fill_value=fill_value,
+            timeout=timeout,
+            close_timeout=close_timeout,
+            progress=progress,
+        )
+        core_source, self._schema = _open_source(source, settings)
+        self._ext = _ext.Loader(
+            core_source,
+            batch_rows=settings.batch_size,
+            memory_limit=settings.memory_limit,
+            prefetch_batches=settings.prefetch_batches,
+            thread_count=settings.num_threads,
+            preserve_order=settings.preserve_order,
+            drop_last=settings.drop_last,
+            null_policy=_arguments.NULL_POLICIES[settings.null_policy],
+            fill_values=fill_bytes(self._schema, settings.fill_value),
+            dtypes=batch_dtypes(self._schema),
+            column_class=ArrowColumn,
+            timeout=settings.timeout,
+            close_timeout=settings.close_timeout,
+        )
+        self._plan = Plan(**self._ext.plan())
+        self._progress = settings.progress
+        self._epoch = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Begins the next epoch. The iterator of the epoch before it, if any, raises RuntimeError from now on.
+
+        Raises RuntimeError once the loader is closed, ForkedLoaderError in a child of fork().
+        """
+        if self._progress:
+            return self._follow(LiveLine())
+        batches: Iterator[Batch] = self._ext.iterate()
+        self._epoch += 1
+        return batches
+
+    def _follow(self, line: LiveLine) -> Progress:
+        """Begins the next epoch, its progress shown on line."""
+        batches: Iterator[Batch] = self._ext.iterate()
+        self._epoch += 1
+        return Progress(batches, self._ext.stats, self._plan.batches, line)
+
+    def __len__(self) -> int:
+        """Batches of an epoch, exact."""
+        return self._plan.batches
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        limit = mebibytes(self._ext.stats()["memory_limit"])
+        state = "closed, " if self._ext.closed else ""
+        return f"<forebay.Loader {state}{self._plan.rows:,} rows in {len(self):,} batches, limit {limit}>"
+
+    def close(self) -> None:
+        """Ends the epoch, joins its threads, closes files and gives all memory back. Idempotent.
+
+        Batches that the user still holds stay valid, and charged, until they are dropped. Dropping the last of loader
+        and iterator closes too.
+        """
+        self._ext.close()
+
+    def stats(self) -> Stats:
+        """A snapshot of the loader's figures, also while an epoch runs and after close()."""
+        return Stats.from_core(self._ext.stats())
+
+    def plan(self) -> Plan:
+        """What was settled at construction: batches, rows, units, the least memory that would do."""
+        return self._plan
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The chosen columns as a pyarrow.Schema."""
+        return self._schema
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that the next iter() begins; it goes up with each."""
+        return self._epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the number of the epoch that the next iter() begins, an int of at least 0."""
+        self._epoch = _arguments.check_integer("epoch", epoch, least=0)
+
+
+def iter_batches(source: Any, **arguments: Any) -> Iterator[Batch]:
+    """One epoch over a source, as a generator: the batches of `Loader(source, **arguments)`.
+
+    Arguments are checked and the source is planned here, before the first next(). The loader is closed when the
+    generator ends, is closed, or is let go. Raises what Loader raises.
+    """
+    return _one_epoch(Loader(source, **arguments))
+
+
+def _one_epoch(loader: Loader) -> Iterator[Batch]:
+    with loader:
+        yield from loader
+
+
+def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
+    """The core's source for what the user gave, and the schema of the chosen columns."""
+    if isinstance(source, (pa.Table, pa.RecordBatch)):
+        memory = MemoryProvider(source, settings.columns)
+        return _ext.block_source(memory.schema, memory.blocks, memory), memory.schema
+    if isinstance(source, (str, bytes, os.PathLike, list, tuple)):
+        files = _paths.find_files(_paths.check_paths(source))
+        # Only here: the reader of Parquet takes time and memory to import that other sources do without.
+        from ._parquet import ParquetProvider
+
+        provider = ParquetProvider(files, settings.columns, settings.num_threads)
+        return _ext.stream_source(provider.schema, provider.unit_rows, provider.costs, provider), provider.schema
+    raise TypeError(
+        "source must be a path, a directory, a glob, a list of those, a pyarrow.Table or a pyarrow.RecordBatch, "
+        f"not {type(source).__name__}"
+    )

@@ -1,0 +1,48 @@
+/*
+ * Arrow C data that comes in: every field of it that is not a pointer is checked against the layout before a buffer
+ * is read. What the interface cannot express is out of reach (a buffer shorter than its length says, a pointer into
+ * nowhere): a producer that lies about those cannot be guarded against by anybody.
+ *
+ * Specification: https://arrow.apache.org/docs/format/CDataInterface.html and CStreamInterface.html.
+ */
+#ifndef FB_DATA_ARROW_H
+#define FB_DATA_ARROW_H
+
+#include "data/layout.h"
+
+/*
+ * Checks a struct array against the chosen columns of a layout: children[i] is layout column columns[i]
+ * (columns NULL: all of them in order). Checked of the struct and of each column, and of a fixed-size list's child:
+ * not released; length, offset >= 0; null_count >= -1 and <= length; length + offset, times width, within 2^62;
+ * numbers of buffers and children as the type has; no dictionary; buffers present where length > 0 demands one
+ * (a validity buffer may be NULL only where null_count is 0 or -1); a struct's own nulls are refused (EINVAL);
+ * children long enough for parent offset + length (times list size).
+ * Binary offsets of the rows in range: not negative, never running backwards (EINVAL). The check of offsets is done
+ * for whole array rows [offset, offset + length), once, here.
+ * Returns 0 or EINVAL naming the column.
+ */
+FB_MUST_CHECK int fb__arrow_check_block(const struct fb__layout *layout, const uint32_t *columns,
+                                        uint32_t column_count, const struct ArrowArray *block,
+                                        struct fb_error *error);
+
+/* Calls release once if there is one, and marks it released. */
+void fb__arrow_release_array(struct ArrowArray *array);
+void fb__arrow_release_schema(struct ArrowSchema *schema);
+void fb__arrow_release_stream(struct ArrowArrayStream *stream);
+
+/* get_schema / get_next with the stream's own text in the error (EIO where the stream gave no usable code).
+ * At the end of the stream get_next gives 0 with out->release == NULL. */
+FB_MUST_CHECK int fb__arrow_stream_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out,
+                                          struct fb_error *error);
+FB_MUST_CHECK int fb__arrow_stream_next(struct ArrowArrayStream *stream, struct ArrowArray *out,
+                                        struct fb_error *error);
+
+/*
+ * Checks that a stream's schema is a struct of exactly the chosen columns with the layout's formats (names and
+ * nullability may differ). EINVAL naming the column.
+ */
+FB_MUST_CHECK int fb__arrow_check_stream_schema(const struct fb__layout *layout, const uint32_t *columns,
+                                                uint32_t column_count, const struct ArrowSchema *schema,
+                                                struct fb_error *error);
+
+#endif

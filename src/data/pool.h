@@ -1,0 +1,56 @@
+/*
+ * The pool of warm batches: makes them, takes them back, hands the last one back out first. A warm batch costs no
+ * page fault and no allocation. Idle bytes are booked in FB_ACCOUNT_POOL by the ledger's idle stack, which gives up
+ * the oldest first when anything else lacks bytes.
+ *
+ * Lifetime: the pool is counted. The loader holds one count, each batch out of the pool holds one, so that a batch in
+ * the user's hands stays valid after the loader is gone. The pool owns ledger and layout and destroys them last.
+ */
+#ifndef FB_DATA_POOL_H
+#define FB_DATA_POOL_H
+
+#include "data/batch.h"
+
+struct fb__pool {
+    struct fb__ledger *ledger;   /* owned */
+    struct fb__layout layout;    /* owned */
+    struct fb__ledger_ops ledger_ops;
+    uint32_t *home_of_column;    /* owned: index into fb_batch.homes by column; NULL where no column is binary */
+    uint64_t batch_bytes;        /* see fb__pool_batch_bytes() */
+    _Atomic uint64_t references;
+    _Atomic bool is_closed;      /* batches that come back are freed, not kept */
+    _Atomic uint64_t held_batches; /* delivered and not yet released */
+    _Atomic uint64_t release_count; /* held batches that came back so far */
+};
+
+/* Makes a pool with its ledger (limit_bytes) and layout; arguments as fb__layout_init. *out holds one reference. */
+FB_MUST_CHECK int fb__pool_create(const struct ArrowSchema *schema, const uint64_t *row_bytes,
+                                  const struct fb_loader_options *options, struct fb__pool **out,
+                                  struct fb_error *error);
+void fb__pool_retain(struct fb__pool *pool);
+void fb__pool_release(struct fb__pool *pool);
+
+/* Bytes a batch of the layout is booked with before any string byte beyond the estimate. */
+uint64_t fb__pool_batch_bytes(const struct fb__pool *pool);
+
+/*
+ * A batch for rows [index * batch_rows, +row_count), warm where there is one; waits in plan order (order: its first
+ * row). Holds a reference on the pool. ENOBUFS, ECANCELED, ENOMEM.
+ */
+FB_MUST_CHECK int fb__pool_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uint64_t order,
+                                struct fb_batch **out, struct fb_error *error);
+
+/* Gives a batch back that was never delivered. */
+void fb__pool_return(struct fb_batch *batch);
+
+/* Delivered: its bytes move to FB_ACCOUNT_HELD; fb_batch_release() gives it back. */
+void fb__pool_deliver(struct fb_batch *batch);
+
+/* Frees every idle batch. */
+void fb__pool_trim(struct fb__pool *pool);
+/* What is booked once the caller's reference, which keeps the ledger, is gone: zero but for held batches. */
+void fb__pool_final_figures(struct fb__pool *pool, struct fb_stats *stats);
+/* From here on nothing is kept: frees what is idle, and later returns at once. */
+void fb__pool_close(struct fb__pool *pool);
+
+#endif

@@ -1,0 +1,166 @@
+/* White-box test of src/loader/plan: rows into batches, columns into sets, bytes into pieces. */
+#include "loader/plan.h"
+
+#include <errno.h>
+
+#include "../stress/scripted_source.h"
+#include "check.h"
+
+static struct fb_source *make_source(struct script *script)
+{
+    struct fb_source *source;
+    struct fb_error error;
+    CHECK_EQUAL(script_source(script, &source, &error), 0);
+    return source;
+}
+
+static struct fb_loader_options options_for(uint64_t batch_rows, uint64_t limit_bytes)
+{
+    return (struct fb_loader_options){.batch_rows = batch_rows,
+                                      .memory_limit_bytes = limit_bytes,
+                                      .thread_count = 4,
+                                      .prefetch_batches = 2};
+}
+
+struct fixture {
+    struct script script;
+    struct fb_source *source;
+    struct fb__pool *pool;
+    struct fb__plan plan;
+};
+
+static int settle(struct fixture *fixture, uint64_t *unit_rows, uint64_t unit_count,
+                  const struct fb_loader_options *options, struct fb_error *error)
+{
+    script_init(&fixture->script, unit_rows, unit_count, true);
+    fixture->source = make_source(&fixture->script);
+    struct fb_loader_options unlimited = *options;
+    unlimited.memory_limit_bytes = INT64_MAX;
+    CHECK_EQUAL(fb__pool_create(&fixture->source->schema, fixture->source->binary_row_bytes, &unlimited,
+                                &fixture->pool, error),
+                0);
+    CHECK_EQUAL(fb__plan_init(&fixture->plan, options, fixture->source, fixture->pool, error), 0);
+    return fb__plan_settle(&fixture->plan, fixture->source, fixture->pool, options->memory_limit_bytes, error);
+}
+
+static void destroy(struct fixture *fixture)
+{
+    fb__plan_destroy(&fixture->plan);
+    fb__pool_release(fixture->pool);
+    fb_source_release(fixture->source);
+    script_destroy(&fixture->script);
+}
+
+static void rows_are_one_line_over_the_units(void)
+{
+    uint64_t unit_rows[] = {10, 0, 25, 7};
+    struct fb_loader_options options = options_for(10, 1 << 20);
+    struct fixture fixture;
+    struct fb_error error;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 4, &options, &error), 0);
+    const uint64_t starts[] = {0, 10, 10, 35, 42};
+    for (int i = 0; i < 5; i++) CHECK_EQUAL(fixture.plan.unit_start[i], starts[i]);
+    CHECK_EQUAL(fixture.plan.rows, 42);
+    CHECK_EQUAL(fixture.plan.batch_count, 5);
+    destroy(&fixture);
+}
+
+static void drop_last_leaves_out_the_short_batch(void)
+{
+    uint64_t unit_rows[] = {42};
+    struct fb_loader_options options = options_for(10, 1 << 20);
+    options.drop_last = true;
+    struct fixture fixture;
+    struct fb_error error;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 1, &options, &error), 0);
+    CHECK_EQUAL(fixture.plan.rows, 40);
+    CHECK_EQUAL(fixture.plan.batch_count, 4);
+    destroy(&fixture);
+}
+
+static void there_are_never_more_column_sets_than_columns_or_threads(void)
+{
+    uint64_t unit_rows[] = {42};
+    for (uint32_t thread_count = 1; thread_count <= 4; thread_count++) {
+        struct fb_loader_options options = options_for(10, 1 << 20);
+        options.thread_count = thread_count;
+        struct fixture fixture;
+        struct fb_error error;
+        CHECK_EQUAL(settle(&fixture, unit_rows, 1, &options, &error), 0);
+        CHECK_EQUAL(fixture.plan.set_count, thread_count < 2 ? 1 : 2);
+        CHECK_EQUAL(fixture.plan.set_begin[fixture.plan.set_count], 2);
+        CHECK_EQUAL(fixture.plan.set_columns[0] + fixture.plan.set_columns[1], 1);
+        destroy(&fixture);
+    }
+}
+
+static void one_byte_under_the_least_is_refused_with_the_figure(void)
+{
+    uint64_t unit_rows[] = {100000};
+    struct fb_loader_options options = options_for(100, 1 << 20);
+    struct fixture fixture;
+    struct fb_error error = {0};
+    CHECK_EQUAL(settle(&fixture, unit_rows, 1, &options, &error), 0);
+    uint64_t least_bytes = fixture.plan.least_bytes;
+    destroy(&fixture);
+    options.memory_limit_bytes = least_bytes - 1;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 1, &options, &error), ENOBUFS);
+    CHECK_EQUAL(error.required_bytes, least_bytes);
+    CHECK_EQUAL(error.limit_bytes, least_bytes - 1);
+    destroy(&fixture);
+    options.memory_limit_bytes = least_bytes;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 1, &options, &error), 0);
+    CHECK_EQUAL(fixture.plan.piece_rows, FB__PIECE_ROWS_LEAST);
+    CHECK_EQUAL(fixture.plan.extra_bytes, 0);
+    destroy(&fixture);
+}
+
+static void more_memory_buys_larger_pieces_up_to_the_most(void)
+{
+    uint64_t unit_rows[] = {1000000};
+    uint64_t before = 0;
+    for (uint64_t limit_bytes = 1 << 20; limit_bytes <= 1 << 28; limit_bytes *= 2) {
+        struct fb_loader_options options = options_for(100, limit_bytes);
+        struct fixture fixture;
+        struct fb_error error;
+        CHECK_EQUAL(settle(&fixture, unit_rows, 1, &options, &error), 0);
+        CHECK(fixture.plan.piece_rows >= before);
+        before = fixture.plan.piece_rows;
+        destroy(&fixture);
+    }
+    CHECK_EQUAL(before, FB__PIECE_ROWS_MOST);
+}
+
+static void every_allocation_of_init_may_fail(void)
+{
+    uint64_t unit_rows[] = {10, 20};
+    struct fb_loader_options options = options_for(10, 1 << 20);
+    struct fixture fixture;
+    struct fb_error error;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 2, &options, &error), 0);
+    fb__plan_destroy(&fixture.plan);
+    struct fb__gate *gate = fb__ledger_gate(fixture.pool->ledger);
+    uint64_t plan_bytes = fb__ledger_account_bytes(fixture.pool->ledger, FB_ACCOUNT_PLAN);
+    int64_t after = 0;
+    for (;; after++) {
+        fb__gate_fail_nth(gate, after, 1);
+        int code = fb__plan_init(&fixture.plan, &options, fixture.source, fixture.pool, &error);
+        fb__gate_fail_nth(gate, 0, 0);
+        if (code == 0) break;
+        CHECK_EQUAL(code, ENOMEM);
+        CHECK_EQUAL(fb__ledger_account_bytes(fixture.pool->ledger, FB_ACCOUNT_PLAN), plan_bytes);
+    }
+    CHECK(after >= 3);
+    destroy(&fixture);
+}
+
+int main(void)
+{
+    RUN(rows_are_one_line_over_the_units);
+    RUN(drop_last_leaves_out_the_short_batch);
+    RUN(there_are_never_more_column_sets_than_columns_or_threads);
+    RUN(one_byte_under_the_least_is_refused_with_the_figure);
+    RUN(more_memory_buys_larger_pieces_up_to_the_most);
+    RUN(every_allocation_of_init_may_fail);
+    return 0;
+}
