@@ -21,7 +21,7 @@ PIP_INSTALL := -m pip --disable-pip-version-check install --quiet
 PACKAGE_SOURCES := $(shell find include src python meson.build meson.options pyproject.toml -type f \
                      -not -path '*/__pycache__/*')
 C_FILES := $(shell find include src python tests -name '*.[ch]')
-PYTHON_FOLDERS := python tests benchmarks examples scripts
+PYTHON_FOLDERS := $(wildcard python tests benchmarks examples scripts)
 
 .PHONY: help setup setup-system demo test check asan ubsan tsan bench fmt lint clean FORCE
 
@@ -163,4 +163,4 @@ lint: .venv/dev.stamp $(BUILD)/check/build.ninja ## formatting, types, spelling 
 
 clean: ## remove builds, environments and caches; data sets stay
 	@rm -rf build dist .venv .venv-bench .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	@find python tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find $(PYTHON_FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -130,6 +130,8 @@ struct fb_stream_source_callbacks {
      * includes blocks handed out and not yet released.
      */
     uint64_t (*allocated_bytes)(void *context);
+    /* Bytes that the context keeps as long as it lives (footers, say); booked in FB_ACCOUNT_PLAN. */
+    uint64_t context_bytes;
     /* Releases the context: no other callback runs after it. Nullable. May run on any thread. */
     void (*release)(void *context);
 };

@@ -1,11 +1,11 @@
 """forebay: columnar data becomes training batches inside one byte limit that you set.
 
-    import forebay
+import forebay
 
-    with forebay.Loader("clicks/", batch_size=4096, memory_limit="256MiB") as loader:
-        for batch in loader:  # a dict of numpy arrays
-            ...
-        print(loader.stats())
+with forebay.Loader("clicks/", batch_size=4096, memory_limit="256MiB") as loader:
+    for batch in loader:  # a dict of numpy arrays
+        ...
+    print(loader.stats())
 """
 
 from ._column import ArrowColumn

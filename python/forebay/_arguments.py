@@ -71,7 +71,9 @@ def check(
     return Settings(
         batch_size=check_integer("batch_size", batch_size, least=1),
         columns=check_columns(columns),
-        memory_limit=default_memory_limit() if memory_limit is None else check_bytes("memory_limit", memory_limit),
+        memory_limit=default_memory_limit()
+        if memory_limit is None
+        else check_bytes("memory_limit", memory_limit),
         prefetch_batches=(
             ADAPTIVE_PREFETCH
             if prefetch_batches is None
@@ -128,13 +130,16 @@ def check_bytes(name: str, value: Any) -> int:
     """A size in bytes: an int, or text such as "192MiB", "64 MB", "1.5GiB" or "4096". At least 1."""
     if not isinstance(value, str):
         if isinstance(value, (bool, np.bool_)) or not hasattr(type(value), "__index__"):
-            raise TypeError(f'{name} must be an int (bytes) or a str such as "256MiB", not {type(value).__name__}')
+            raise TypeError(
+                f'{name} must be an int (bytes) or a str such as "256MiB", not {type(value).__name__}'
+            )
         return check_integer(name, value, least=1)
     match = _SIZE.fullmatch(value)
     unit = match and _UNITS.get(match[2].lower())
     if not match or unit is None:
         raise ValueError(
-            f'{name} must be a size such as "256MiB" or "64MB" (units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), not {value!r}'
+            f'{name} must be a size such as "256MiB" or "64MB", not {value!r} '
+            "(units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)"
         )
     whole, _, fraction = match[1].partition(".")
     number = int(whole) * unit + (int(fraction) * unit // 10 ** len(fraction) if fraction else 0)
@@ -159,7 +164,9 @@ def check_columns(value: Any) -> list[str] | None:
     if value is None:
         return None
     if isinstance(value, (str, bytes)):
-        raise TypeError(f"columns must be a list of names, not one {type(value).__name__}: write columns=[{value!r}]")
+        raise TypeError(
+            f"columns must be a list of names, not one {type(value).__name__}: write columns=[{value!r}]"
+        )
     try:
         names = list(value)
     except TypeError:
@@ -185,4 +192,3 @@ def check_fill_value(value: Any) -> dict[str, Any]:
         if not isinstance(name, str):
             raise TypeError(f"fill_value must have column names as keys, not {type(name).__name__}")
     return dict(value)
-

@@ -43,5 +43,7 @@ def choose_columns(available: Sequence[str], columns: Sequence[str] | None, wher
     chosen = set(names)
     twice = [name for name in duplicate_names(available) if name in chosen]
     if twice:
-        raise ValueError(f"{where} has more than one column named {quoted(twice)}: name the columns to read with columns=")
+        raise ValueError(
+            f"{where} has more than one column named {quoted(twice)}: choose others with columns="
+        )
     return names

@@ -40,7 +40,12 @@ def element_dtype(kind: pa.DataType) -> np.dtype[Any] | None:
         return np.dtype(f"datetime64[{kind.unit}]")
     if types.is_duration(kind) or types.is_time(kind):
         return np.dtype(f"timedelta64[{kind.unit}]")
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+    if (
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+    ):
         return None
     raise TypeError(f"{kind} has no numpy form")
 
@@ -62,40 +67,49 @@ def fill_bytes(schema: pa.Schema, fill_value: Mapping[str, Any]) -> list[tuple[i
 
 def _element_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
     dtype = element_dtype(kind)
-    if dtype is not None and dtype.kind in "mM" and value is not None and _is_not_a_time(value):
-        return np.array("NaT", dtype).tobytes()
-    scalar = _to_arrow(name, kind, value)
+    if dtype is None:
+        return _string_bytes(name, kind, value)
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return _numpy_time_bytes(name, kind, dtype, value)
+    # pyarrow would take a bool for a number, and cut a float down to an int.
+    is_bool = isinstance(value, (bool, np.bool_))
+    if is_bool != pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and isinstance(value, (float, np.floating))):
+        raise _misfit(name, kind, value)
+    try:
+        scalar = pa.scalar(value, type=kind)
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: {error}") from None
+    except (pa.ArrowException, TypeError):
+        raise _misfit(name, kind, value) from None
     if not scalar.is_valid:
         raise ValueError(f"fill_value[{name!r}] must not be null")
-    if dtype is None:
-        return bytes(scalar.as_buffer())
     if dtype.kind in "mM":
-        stored = scalar.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).as_py()
-        if pa.types.is_date64(kind):
-            stored -= stored % 86_400_000
-        return np.int64(stored).tobytes()
+        return np.int64(scalar.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).as_py()).tobytes()
     return np.array(scalar.as_py(), dtype).tobytes()
 
 
-def _is_not_a_time(value: Any) -> bool:
-    return isinstance(value, (np.datetime64, np.timedelta64)) and bool(np.isnat(value))
+def _string_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if isinstance(value, str):
+            return value.encode()
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise _misfit(name, kind, value)
 
 
-def _to_arrow(name: str, kind: pa.DataType, value: Any) -> pa.Scalar:
-    is_bool = isinstance(value, (bool, np.bool_))
-    takes_str = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    takes_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    # pyarrow would take a bool for a number, and str and bytes for each other.
-    misfit = (
-        is_bool != pa.types.is_boolean(kind)
-        or (takes_str and not isinstance(value, str))
-        or (takes_bytes and not isinstance(value, (bytes, bytearray, memoryview)))
-    )
-    if not misfit:
-        try:
-            return pa.scalar(value, type=kind)
-        except (pa.ArrowInvalid, OverflowError) as error:
-            raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: {error}") from None
-        except (pa.ArrowException, TypeError):
-            pass
-    raise TypeError(f"fill_value[{name!r}] must fit a column of {kind}, not be {type(value).__name__}")
+def _numpy_time_bytes(
+    name: str, kind: pa.DataType, dtype: np.dtype[Any], value: np.datetime64 | np.timedelta64
+) -> bytes:
+    """NaT, or an instant or span of time that the column's unit expresses exactly."""
+    if dtype.kind not in "mM" or (dtype.kind != value.dtype.kind and not np.isnat(value)):
+        raise _misfit(name, kind, value)
+    if np.isnat(value):
+        return np.array("NaT", dtype).tobytes()
+    stored = value.astype(dtype)
+    if stored != value or (pa.types.is_date64(kind) and stored != stored.astype("datetime64[D]")):
+        raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: its unit is too coarse")
+    return stored.tobytes()
+
+
+def _misfit(name: str, kind: pa.DataType, value: Any) -> TypeError:
+    return TypeError(f"fill_value[{name!r}] must fit a column of {kind}, not be {type(value).__name__}")

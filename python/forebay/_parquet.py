@@ -36,6 +36,8 @@ from ._parquet_costs import BUFFER_BYTES, ColumnCost, LeafChunks, column_cost, s
 from ._parquet_pages import read_row_groups
 from ._thrift import MalformedThrift
 
+# What the allocators keep beside what is in use: measured at up to a quarter of it on top, see docs/design.md.
+_RETAINED_SHARE = 4
 _FOOTER_THREADS = 8
 # What columns cost is worked out from so many files, spread evenly over the source, and so many column chunks of each
 # (of one row group at least): files of a source have one writer, and where one is unlike the rest the core adjusts.
@@ -113,14 +115,21 @@ class ParquetProvider:
         self._column_page_bytes = [cost.page_bytes for cost in costs]
         self.costs = np.array(
             [
-                (cost.page_bytes + cost.decoder_bytes, cost.row_bytes, cost.string_bytes, cost.weight)
+                (
+                    _with_retained(cost.page_bytes + cost.decoder_bytes),
+                    _with_retained(cost.row_bytes),
+                    cost.string_bytes,
+                    cost.weight,
+                )
                 for cost in costs
             ],
             np.uint64,
         ).reshape(-1, 4)
         largest = max(footer.footer_bytes for footer in footers)
         together = sum(footer.footer_bytes for footer in footers)
-        self.plan_bytes = min(together, max(_KEPT_FOOTER_BYTES, largest) + thread_count * largest) + 8 * len(unit_rows)
+        self.plan_bytes = min(together, max(_KEPT_FOOTER_BYTES, largest) + thread_count * largest) + 8 * len(
+            unit_rows
+        )
 
     def open(self, unit: int, columns: tuple[int, ...], piece_rows: int) -> pa.RecordBatchReader:
         """One unit's chosen columns as a stream of record batches of at most piece_rows rows."""
@@ -128,7 +137,9 @@ class ParquetProvider:
         file = self._files[number]
         with _naming(file.path, prefix=""):  # the core puts path and row group before the message
             if _identity(os.stat(file.path)) != file.identity:
-                raise SourceError("the file has changed since the loader was made: make a new loader", path=file.path)
+                raise SourceError(
+                    "the file has changed since the loader was made: make a new loader", path=file.path
+                )
             handle = pa.OSFile(os.fsencode(file.path), memory_pool=self._pool)
             try:
                 metadata = self._footers.get(number)
@@ -176,7 +187,9 @@ class ParquetProvider:
         with ThreadPoolExecutor(workers, "forebay-footer") as executor:
             try:
                 rest = executor.map(
-                    lambda number: self._read_footer(number, paths[number], columns, first, number % step == 0),
+                    lambda number: self._read_footer(
+                        number, paths[number], columns, first, number % step == 0
+                    ),
                     range(1, len(paths)),
                 )
                 return [first, *rest]
@@ -206,13 +219,17 @@ class ParquetProvider:
                 leaves = first.file.leaves  # one copy for all files that are alike
             costs = _survey(path, descriptor.fileno(), metadata, schema, leaves) if survey else []
             self._footers.put(number, metadata)
-            return _Footer(_File(path, identity, leaves), schema, _group_rows(path, metadata), costs, footer_bytes)
+            return _Footer(
+                _File(path, identity, leaves), schema, _group_rows(path, metadata), costs, footer_bytes
+            )
 
 
 class _Pieces:
     """The record batches of one open stream; closes the file at the end, at an error, or when it is let go."""
 
-    def __init__(self, provider: ParquetProvider, unit: int, handle: Any, metadata: Any, batches: Any) -> None:
+    def __init__(
+        self, provider: ParquetProvider, unit: int, handle: Any, metadata: Any, batches: Any
+    ) -> None:
         self._provider = provider
         self._unit = unit
         self._handle = handle
@@ -275,6 +292,10 @@ class _FooterCache:
             return present
 
 
+def _with_retained(used_bytes: int) -> int:
+    return used_bytes + -(-used_bytes // _RETAINED_SHARE)
+
+
 def _parsed_bytes(metadata: Any) -> int:
     return int(metadata.serialized_size) * _FOOTER_GROWTH
 
@@ -335,7 +356,9 @@ def _leaves_by_name(names: list[str], paths: list[list[str]]) -> dict[str, tuple
     return {name: tuple(numbers) for name, numbers in leaves.items()}
 
 
-def _choose(path: str, available: pa.Schema, columns: Sequence[str] | None, first: _Footer | None) -> pa.Schema:
+def _choose(
+    path: str, available: pa.Schema, columns: Sequence[str] | None, first: _Footer | None
+) -> pa.Schema:
     """The schema of the chosen columns of one file; they agree with the first file's by name and type."""
     names = available.names
     if first is None:
@@ -384,8 +407,12 @@ def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
 
 def _merged_schema(footers: list[_Footer]) -> pa.Schema:
     """The first file's columns; one is nullable where it is in any file."""
-    nullable = [any(footer.schema.field(i).nullable for footer in footers) for i in range(len(footers[0].schema))]
-    return pa.schema([field.with_nullable(may) for field, may in zip(footers[0].schema, nullable, strict=True)])
+    nullable = [
+        any(footer.schema.field(i).nullable for footer in footers) for i in range(len(footers[0].schema))
+    ]
+    return pa.schema(
+        [field.with_nullable(may) for field, may in zip(footers[0].schema, nullable, strict=True)]
+    )
 
 
 def _group_rows(path: str, metadata: Any) -> list[int]:
@@ -397,7 +424,9 @@ def _group_rows(path: str, metadata: Any) -> list[int]:
     return rows
 
 
-def _survey(path: str, descriptor: int, metadata: Any, schema: pa.Schema, leaves: _Leaves) -> list[ColumnCost]:
+def _survey(
+    path: str, descriptor: int, metadata: Any, schema: pa.Schema, leaves: _Leaves
+) -> list[ColumnCost]:
     """The cost of each chosen column, from the first row groups that have rows."""
     chunks = {leaf: LeafChunks() for own in leaves for leaf in own}
     left = max(_SURVEYED_CHUNKS, metadata.num_columns)

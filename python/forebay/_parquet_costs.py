@@ -41,7 +41,9 @@ class ColumnCost:
     """Most bytes and relative work of one column, over the chunks seen so far."""
 
     page_bytes: int = 0  # an open stream's page buffers, not seen by the loader's pool
-    transient_bytes: int = 0  # a page as it is compressed, while it is decompressed; not seen by the pool either
+    transient_bytes: int = (
+        0  # a page as it is compressed, while it is decompressed; not seen by the pool either
+    )
     decoder_bytes: int = 0  # what a stream holds beside its piece and its pages: dictionaries, reserves
     row_bytes: int = 0  # of a piece while it is decoded, the piece before it still alive
     weight: int = 1
@@ -168,7 +170,7 @@ def _pages(chunk: Chunk | None, descriptor: int) -> ChunkPages:
 
 
 def _mean_value_bytes(chunks: LeafChunks, pages: ChunkPages) -> int:
-    """Bytes of a string: as the writer noted, else estimated as the dictionary's mean, or the chunk's where that is more.
+    """Bytes of a string: as noted by the writer, else the dictionary's mean, or the chunk's where that is more.
 
     A chunk that points into a dictionary says little about what it decodes to: 0.8 MB of it can be 200 MB of strings.
     Each value of the dictionary carries a length of 4 bytes, which is left in: strings vary around their mean.

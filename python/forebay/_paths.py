@@ -44,7 +44,7 @@ def find_files(paths: list[str]) -> list[str]:
     """The files that paths stand for: each path in turn, a directory's and a glob's files sorted by path.
 
     In a directory (searched to the bottom) names that begin with "_" or "." are ignored; so are those that a glob
-    finds, unless its own last part begins so. Raises SourceError where nothing is there to read.
+    finds, unless a part of it begins so. Raises SourceError where nothing is there to read.
     """
     files: list[str] = []
     for path in paths:
@@ -73,15 +73,17 @@ def _expand(path: str) -> list[str]:
 
 
 def _expand_glob(pattern: str) -> list[str]:
-    last = os.path.basename(pattern.rstrip(os.sep))
-    wants_hidden = last.startswith(_IGNORED)
+    parts = pattern.rstrip(os.sep).split(os.sep)
+    literal = next(count for count, part in enumerate(parts) if glob.has_magic(part))
+    asked_for = {part[0] for part in parts[literal:] if part.startswith(_IGNORED)}
     found: list[str] = []
     for match in sorted(glob.glob(pattern, recursive=True)):
-        if not wants_hidden and os.path.basename(match.rstrip(os.sep)).startswith(_IGNORED):
+        heads = {part[:1] for part in match.split(os.sep)[literal:]}
+        if (heads & set(_IGNORED)) - asked_for:
             continue
         if not os.path.isdir(match):
             found.append(match)
-        elif last != "**":  # "**" finds the directories as well as the files that lie in them
+        elif parts[-1] != "**":  # "**" finds the directories as well as the files that lie in them
             found.extend(sorted(_walk(match)))
     if not found:
         raise SourceError(f"{pattern}: no file matches the pattern", path=pattern)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from ._stats import mebibytes
+from ._stats import bytes_text
 
 _logger = logging.getLogger("forebay")
 
@@ -145,5 +145,5 @@ class Progress:
         return (
             f"{self._count:,}/{self._total:,} batches  {(figures['rows'] - before['rows']) / seconds:,.0f} rows/s  "
             f"{(figures['bytes_out'] - before['bytes_out']) / 1e6 / seconds:,.0f} MB/s  "
-            f"{mebibytes(figures['charged_bytes'])} of {mebibytes(figures['memory_limit'])}  waited {waited:.0%}"
+            f"{bytes_text(figures['charged_bytes'])} of {bytes_text(figures['memory_limit'])}  waited {waited:.0%}"
         )

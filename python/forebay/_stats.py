@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-_MIB = 1 << 20
+_KIB, _MIB = 1 << 10, 1 << 20
 
 
 class AccountStats(NamedTuple):
@@ -134,14 +134,19 @@ class Stats:
                 f"p50 {wait.p50 * 1e3:,.2f} ms, p90 {wait.p90 * 1e3:,.2f} ms, p99 {wait.p99 * 1e3:,.2f} ms, "
                 f"most {wait.max * 1e3:,.2f} ms",
             ),
-            ("waited", f"{_share(self.blocked_s, seconds)} of {seconds:,.2f} s; bottleneck: {self.bottleneck or '-'}"),
-            ("memory", f"peak {mebibytes(self.peak_bytes)} of {mebibytes(self.memory_limit)}"),
+            (
+                "waited",
+                f"{_share(self.blocked_s, seconds)} of {seconds:,.2f} s; bottleneck: {self.bottleneck or '-'}",
+            ),
+            ("memory", f"peak {bytes_text(self.peak_bytes)} of {bytes_text(self.memory_limit)}"),
         ]
         if self.foreign_bytes:
-            lines.append(("beyond", f"{mebibytes(self.foreign_bytes)} taken by the decoder before it could be booked"))
+            lines.append(
+                ("beyond", f"{bytes_text(self.foreign_bytes)} taken by the decoder before it could be booked")
+            )
         text = [f"{name:<12}{value}" for name, value in lines]
         text.append(_table("account", ("now", "peak"), {
-            name: [mebibytes(account.bytes), mebibytes(account.peak)] for name, account in self.accounts.items()
+            name: [bytes_text(account.bytes), bytes_text(account.peak)] for name, account in self.accounts.items()
         }))  # fmt: skip
         if self.stages:
             text.append(_table("stage", ("busy", "wait input", "wait output", "wait bytes", "items"), {
@@ -154,9 +159,11 @@ class Stats:
         return "\n".join(text)
 
 
-def mebibytes(count: int) -> str:
-    """A size for a person, in the unit that limits are given in."""
-    return f"{count / _MIB:,.1f} MiB"
+def bytes_text(count: int) -> str:
+    """A size for a person, in the units that limits are given in."""
+    if count >= _MIB:
+        return f"{count / _MIB:,.1f} MiB"
+    return f"{count / _KIB:,.1f} KiB" if count else "0"
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -175,8 +182,11 @@ def _share(part: float, whole: float) -> str:
 
 def _table(head: str, titles: tuple[str, ...], rows: dict[str, list[str]]) -> str:
     """Rows by name with right-aligned columns."""
-    widths = [max(len(title), *(len(row[i]) for row in rows.values())) for i, title in enumerate(titles)] if rows else []
-    lines = [f"{head:<12}" + "  ".join(title.rjust(width) for title, width in zip(titles, widths, strict=False))]
-    for name, row in rows.items():
-        lines.append(f"{name:<12}" + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    cells = [list(titles), *rows.values()]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(titles))]
+    lines = []
+    for name, row in zip([head, *rows], cells, strict=True):
+        lines.append(
+            f"{name:<12}" + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        )
     return "\n".join(lines)

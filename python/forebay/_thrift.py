@@ -32,7 +32,7 @@ def parse_struct(data: bytes) -> tuple[dict[int, Any], int]:
 
 
 def iterate_structs(data: bytes, field: int) -> Iterator[dict[int, Any]]:
-    """The elements of one field, a list of structs, of the struct at the start of data: parsed as they are asked for."""
+    """The elements of one field, a list of structs, of the struct that data begins with; parsed one by one."""
     cursor = _Cursor(data)
     try:
         number = 0

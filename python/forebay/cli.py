@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("forebay: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output is gone: nobody to tell
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 1
     except (ValueError, OSError, MemoryLimitError, ForkedLoaderError) as error:
         message = " ".join(f"{error}{_remedy(error)}".split())
@@ -60,7 +60,9 @@ def _remedy(error: BaseException) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="forebay", description="Columnar data becomes training batches inside one byte limit.")
+    parser = _Parser(
+        prog="forebay", description="Columnar data becomes training batches inside one byte limit."
+    )
     parser.add_argument("--version", action="version", version=f"forebay {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="stream a source once and say how fast, and in how many bytes"))
@@ -72,15 +74,31 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = "Streams a source once, nulls masked, and prints how fast it went and what it took."
     parser.set_defaults(command=_run)
     add = parser.add_argument
-    add("source", nargs="+", metavar="SOURCE", help="a Parquet file, a directory or a glob; several are read in turn")
+    add(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="a Parquet file, a directory or a glob; several are read in turn",
+    )
     add("--batch-size", type=int, default=4096, metavar="ROWS", help="rows of a batch (default %(default)s)")
     add("--memory-limit", metavar="SIZE", help="such as 192MiB (default: 1GiB, or 1/8 of the memory if less)")
-    add("--columns", metavar="A,B,...", help="names of the columns to read, separated by commas (default: all)")
+    add(
+        "--columns",
+        metavar="A,B,...",
+        help="names of the columns to read, separated by commas (default: all)",
+    )
     add("--threads", type=int, metavar="N", help="reader threads (default: the processors it may use)")
-    add("--prefetch", type=int, metavar="N", help="most batches ready ahead (default: as many as waits ask for)")
+    add(
+        "--prefetch",
+        type=int,
+        metavar="N",
+        help="most batches ready ahead (default: as many as waits ask for)",
+    )
     add("--order", action="store_true", help="batches in the order of the source")
     add("--drop-last", action="store_true", help="leave out a last batch that is not full")
-    add("--timeout", type=float, metavar="SECONDS", help="most time to wait for one batch (default: no limit)")
+    add(
+        "--timeout", type=float, metavar="SECONDS", help="most time to wait for one batch (default: no limit)"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -107,12 +125,25 @@ def _run(options: argparse.Namespace) -> None:
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     from . import demo
 
-    parser.description = "Makes a data set like a click log, once, and trains a small model on one epoch of it."
+    parser.description = (
+        "Makes a data set like a click log, once, and trains a small model on one epoch of it."
+    )
     parser.set_defaults(command=_demo)
     add = parser.add_argument
-    add("directory", nargs="?", type=Path, default=Path("demo-data"), help="where its data is (default ./demo-data)")
+    add(
+        "directory",
+        nargs="?",
+        type=Path,
+        default=Path("demo-data"),
+        help="where its data is (default ./demo-data)",
+    )
     add("--files", type=_positive, default=demo.FILES, help="files of the data set (default %(default)s)")
-    add("--rows-per-file", type=_positive, default=demo.ROWS_PER_FILE, help="rows of each (default %(default)s)")
+    add(
+        "--rows-per-file",
+        type=_positive,
+        default=demo.ROWS_PER_FILE,
+        help="rows of each (default %(default)s)",
+    )
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -83,13 +83,17 @@ def make_data(directory: Path, files: int, rows_per_file: int, line: LiveLine) -
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     for path in paths:
         if path.exists() and not _is_ours(path, rows_per_file):
-            raise ValueError(f"{path} is not the demo's data set of {rows_per_file:,} rows: give another directory")
+            raise ValueError(
+                f"{path} is not the demo's data set of {rows_per_file:,} rows: give another directory"
+            )
     if not missing:
         return paths
     directory.mkdir(parents=True, exist_ok=True)
     needed = len(missing) * rows_per_file * _BYTES_PER_ROW_ON_DISK
     if shutil.disk_usage(directory).free < needed:
-        raise OSError(f"{directory}: the data set takes {needed / 1e6:,.0f} MB, which are not free: give another directory")
+        raise OSError(
+            f"{directory}: the data set takes {needed / 1e6:,.0f} MB: free some, or give another directory"
+        )
     counter = _RowCounter(line, len(missing) * rows_per_file)
     quantiles = _zipf_quantiles()
     with ThreadPoolExecutor(min(len(missing), usable_processors())) as executor:
@@ -175,6 +179,6 @@ def _row_group(
 
 
 def _zipf_quantiles() -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Evenly spaced quantiles of a Zipf-like distribution: a random one of them is a sample, at the price of a look-up."""
+    """Evenly spaced quantiles of a Zipf-like distribution: to pick one at random is to take a sample."""
     share = (np.arange(_ZIPF_QUANTILES) + 0.5) / _ZIPF_QUANTILES
     return np.fmod(np.floor(share ** (-1 / (_ZIPF_EXPONENT - 1))), _ZIPF_MODULUS).astype(np.int64)

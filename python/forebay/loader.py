@@ -14,7 +14,7 @@ from ._column import ArrowColumn
 from ._memory import MemoryProvider
 from ._numpy import batch_dtypes, fill_bytes
 from ._progress import LiveLine, Progress
-from ._stats import Plan, Stats, mebibytes
+from ._stats import Plan, Stats, bytes_text
 
 Batch = dict[str, Any]
 
@@ -163,7 +163,7 @@ class Loader:
         self.close()
 
     def __repr__(self) -> str:
-        limit = mebibytes(self._ext.stats()["memory_limit"])
+        limit = bytes_text(self._ext.stats()["memory_limit"])
         state = "closed, " if self._ext.closed else ""
         return f"<forebay.Loader {state}{self._plan.rows:,} rows in {len(self):,} batches, limit {limit}>"
 
@@ -223,7 +223,9 @@ def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
         from ._parquet import ParquetProvider
 
         provider = ParquetProvider(files, settings.columns, settings.num_threads)
-        return _ext.stream_source(provider.schema, provider.unit_rows, provider.costs, provider), provider.schema
+        return _ext.stream_source(
+            provider.schema, provider.unit_rows, provider.costs, provider
+        ), provider.schema
     raise TypeError(
         "source must be a path, a directory, a glob, a list of those, a pyarrow.Table or a pyarrow.RecordBatch, "
         f"not {type(source).__name__}"

@@ -32,7 +32,7 @@ static int fail_part(const struct part *part, struct fb_error *error, const char
 struct shape {
     int64_t buffer_count;
     int64_t child_count;
-    uint64_t unit_bytes; /* most bytes that one more row takes anywhere */
+    uint64_t unit_bytes; /* most bytes that one more row takes anywhere, at least 1 */
 };
 
 static int check_counts(const struct part *part, const struct ArrowArray *array, const struct shape *shape,
@@ -45,7 +45,7 @@ static int check_counts(const struct part *part, const struct ArrowArray *array,
         return fail_part(part, error, "has a null count that is not between -1 and its length");
     uint64_t end = (uint64_t)array->length + (uint64_t)array->offset;
     uint64_t bytes;
-    if (end > FB__MOST_BYTES || __builtin_mul_overflow(end, shape->unit_bytes, &bytes) || bytes > FB__MOST_BYTES)
+    if (__builtin_mul_overflow(end, shape->unit_bytes, &bytes) || bytes > FB__MOST_BYTES)
         return fail_part(part, error, "passes 2^62 bytes");
     if (array->dictionary != NULL) return fail_part(part, error, "has a dictionary that its schema does not have");
     if (array->n_buffers != shape->buffer_count) return fail_part(part, error, "has a wrong number of buffers");

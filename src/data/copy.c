@@ -36,7 +36,7 @@ static uint64_t low_bits(uint64_t count)
     return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
 }
 
-/* Bits [first, first + count) of a bitmap, the first one lowest, zeros above. 1 <= count <= 64. */
+/* Bits [first, first + count) of a bitmap, the first one lowest; what is above them is anything. 1 <= count <= 64. */
 static inline uint64_t load_bits(const uint8_t *bits, uint64_t first, uint64_t count)
 {
     const uint8_t *at = bits + first / 8;
@@ -50,7 +50,7 @@ static inline uint64_t load_bits(const uint8_t *bits, uint64_t first, uint64_t c
     }
     word = le64toh(word) >> shift;
     if (bytes == 9) word |= (uint64_t)at[8] << (64 - shift);
-    return word & low_bits(count);
+    return word;
 }
 
 /* 8 bits to 8 bytes of 0 or 1, the lowest bit first in memory. */

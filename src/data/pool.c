@@ -211,7 +211,7 @@ int fb__pool_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uin
     int code = fb__ledger_reserve_warm(pool->ledger, &fresh, FB_ACCOUNT_BATCH, order, pool->batch_bytes, FB__WAIT,
                                        &granted, error);
     if (code) return code;
-    struct fb_batch *batch;
+    struct fb_batch *batch = NULL;
     if (granted == &fresh) {
         code = make_batch(pool, &fresh, &batch, error);
         if (code) {

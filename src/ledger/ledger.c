@@ -389,12 +389,15 @@ static bool is_sound_locked(struct fb__ledger *ledger)
     if (ledger->peak_bytes > ledger->limit_bytes) return false;
 
     uint64_t order = 0;
+    uint32_t waiter_count = 0;
     for (struct fb__link *link = ledger->waiters.next; link != &ledger->waiters; link = link->next) {
         const struct fb__request *request = fb__request_of(link);
         if (request->outcome != FB__REQUEST_OPEN || request->order < order) return false;
         order = request->order;
+        waiter_count++;
     }
-    if (fb__list_is_empty(&ledger->waiters)) return true;
+    if (waiter_count != ledger->waiter_count) return false;
+    if (waiter_count == 0) return true;
     return !fb__ledger_can_serve_locked(ledger, fb__request_of(ledger->waiters.next));
 }
 

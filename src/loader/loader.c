@@ -51,7 +51,7 @@ int fb_loader_create(const struct fb_loader_options *options, struct fb_source *
     atomic_store(&loader->references, 1);
     code = fb__lock_init(&loader->stats_lock, FB__RANK_STATS, error);
     if (code) goto fail_lock;
-    code = fb__ledger_charge(pool->ledger, FB_ACCOUNT_PLAN, source->owned_bytes, error);
+    code = fb__ledger_charge(pool->ledger, FB_ACCOUNT_PLAN, source->plan_bytes, error);
     if (code) goto fail_charge;
     code = fb__plan_init(&loader->plan, options, source, pool, error);
     if (code) goto fail_plan;
@@ -67,7 +67,7 @@ fail_settle:
 fail_epoch:
     fb__plan_destroy(&loader->plan);
 fail_plan:
-    fb__ledger_credit(pool->ledger, FB_ACCOUNT_PLAN, source->owned_bytes);
+    fb__ledger_credit(pool->ledger, FB_ACCOUNT_PLAN, source->plan_bytes);
 fail_charge:
     fb__lock_destroy(&loader->stats_lock);
 fail_lock:
@@ -82,7 +82,7 @@ void fb__loader_release(struct fb_loader *loader)
 {
     if (atomic_fetch_sub(&loader->references, 1) != 1) return;
     struct fb__pool *pool = loader->pool;
-    uint64_t source_bytes = loader->source->owned_bytes;
+    uint64_t source_bytes = loader->source->plan_bytes;
     fb__plan_destroy(&loader->plan);
     loader->source->ops->destroy(loader->source);
     fb__ledger_credit(pool->ledger, FB_ACCOUNT_PLAN, source_bytes);

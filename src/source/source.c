@@ -162,7 +162,7 @@ int fb__source_make(struct fb__gate *gate, const struct fb__source_parts *parts,
     source->costs = (struct fb_stream_column_cost *)(void *)(base + costs_at);
     source->binary_row_bytes = (uint64_t *)(void *)(base + row_bytes_at);
     source->is_streamed = parts->is_streamed;
-    source->owned_bytes = total_bytes;
+    source->owned_bytes = source->plan_bytes = total_bytes;
     if (parts->unit_rows && parts->unit_count > 0)
         memcpy(source->unit_rows, parts->unit_rows, parts->unit_count * sizeof(uint64_t));
     set_costs(source, parts->costs);

@@ -57,7 +57,7 @@ struct fb__source_ops {
 
 /*
  * What the plan reads of any source. Immutable once made, apart from what a source says is its own. Its memory is
- * booked nowhere until a loader takes it over, which then books owned_bytes in FB_ACCOUNT_PLAN.
+ * booked nowhere until a loader takes it over, which then books plan_bytes in FB_ACCOUNT_PLAN.
  */
 struct fb_source {
     const struct fb__source_ops *ops;
@@ -69,6 +69,7 @@ struct fb_source {
     uint64_t *binary_row_bytes;             /* owned, one a column: estimated bytes of a row's string, else 0 */
     bool is_streamed;                       /* false: in memory, a cursor costs no bytes */
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
+    uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
     _Atomic uint64_t foreign_peak_bytes;    /* most bytes seen beyond what the ledger could book */
 };
 

@@ -215,7 +215,7 @@ static int fill_from_stream(struct fb_source *base, union fb__cursor_room *room,
     assert(row_count <= unit_rows - begin);
     *filled_rows = 0;
     int code = 0;
-    uint64_t run_rows;
+    uint64_t run_rows = 0;
     while (cursor->unit_row < begin) {
         code = rows_at_hand(source, cursor, begin - cursor->unit_row, &run_rows, error);
         if (code) return code;
@@ -288,6 +288,7 @@ int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *sch
     code = fb__source_make(gate, &parts, &base, error);
     if (code) return code;
     struct stream_source *source = stream_source_of(base);
+    base->plan_bytes += callbacks->context_bytes;
     source->callbacks = *callbacks;
     source->context = context;
     *out = base;

@@ -13,7 +13,7 @@ static inline struct ArrowSchema fixture_columns(const char *formats)
 {
     struct ArrowSchema schema = fixture_schema("+s", "");
     for (int i = 0; formats[i] != '\0'; i++) {
-        char name[8], format[2] = {formats[i], '\0'};
+        char name[16], format[2] = {formats[i], '\0'};
         snprintf(name, sizeof name, "c%d", i);
         fixture_add_field(&schema, fixture_schema(format, name));
     }

@@ -145,6 +145,17 @@ static void text_last_backwards(struct ArrowArray *block)
 {
     set_offset_32(block->children[TEXT], CHILD_OFFSET + ROWS + 2, 0);
 }
+/* Each step is short of half the range of numbers, so that no difference of two shows it. */
+static void text_goes_round(struct ArrowArray *block)
+{
+    set_offset_32(block->children[TEXT], CHILD_OFFSET + 1, INT32_MAX);
+    set_offset_32(block->children[TEXT], CHILD_OFFSET + 2, -2);
+}
+static void blob_goes_round(struct ArrowArray *block)
+{
+    set_offset_64(block->children[BLOB], CHILD_OFFSET + 1, INT64_MAX);
+    set_offset_64(block->children[BLOB], CHILD_OFFSET + 2, -2);
+}
 static void blob_first_negative(struct ArrowArray *block)
 {
     set_offset_64(block->children[BLOB], CHILD_OFFSET, INT64_MIN);
@@ -220,6 +231,8 @@ static const struct malformed_case {
     {text_middle_negative, "'text'", "negative or run backwards"},
     {text_backwards, "'text'", "negative or run backwards"},
     {text_last_backwards, "'text'", "negative or run backwards"},
+    {text_goes_round, "'text'", "negative or run backwards"},
+    {blob_goes_round, "'blob'", "negative or run backwards"},
     {blob_first_negative, "column 'blob' (format \"Z\")", "negative or run backwards"},
     {blob_backwards, "'blob'", "negative or run backwards"},
     {blob_bytes_missing, "'blob'", "no data buffer"},
@@ -276,6 +289,23 @@ static void good_blocks_pass(void)
     set_offset_64(block.children[BLOB], 1, INT64_MAX);
     CHECK_EQUAL(fb__arrow_check_block(&bench.layout, NULL, COLUMN_COUNT, &block, NULL), 0);
     block.release(&block);
+    drop_bench(&bench);
+}
+
+/* The bitmap of the struct says what its null count of -1 leaves open. */
+static void a_null_of_the_struct_is_found_wherever_it_is(void)
+{
+    struct bench bench;
+    make_bench(&bench);
+    for (int64_t null_slot = 0; null_slot < 50; null_slot++) {
+        struct ArrowArray block = fixture_array(40, 5, -1, 1);
+        uint8_t *bits = fixture_add_buffer(&block, 0, 6, 0);
+        memset(bits, 0xFF, 6);
+        if (null_slot < 45) bits[null_slot / 8] = (uint8_t)(0xFF & ~(1 << (null_slot % 8)));
+        int expected = null_slot >= 5 && null_slot < 45 ? EINVAL : 0;
+        CHECK_EQUAL(fb__arrow_check_block(&bench.layout, NULL, 0, &block, NULL), expected);
+        block.release(&block);
+    }
     drop_bench(&bench);
 }
 
@@ -341,7 +371,7 @@ static bool offsets_are_bad(const int64_t *offsets, size_t count)
     for (size_t i = 0; i <= count; i++) {
         if (offsets[i] < 0 || (i > 0 && offsets[i] < offsets[i - 1])) return true;
     }
-    return false;
+    return offsets[count] > INT64_C(1) << 62;
 }
 
 static void random_offsets_are_judged_as_a_plain_loop_does(void)
@@ -360,7 +390,7 @@ static void random_offsets_are_judged_as_a_plain_loop_does(void)
         if (dice_below(&dice, 2) == 0) {
             static const int64_t odd[] = {-1, 0, 1, INT32_MIN, INT32_MAX, INT64_MIN, INT64_MAX};
             int64_t value = odd[dice_below(&dice, column == TEXT ? 5 : 7)];
-            offsets[dice_below(&dice, count)] = value;
+            offsets[dice_below(&dice, count + 1)] = value;
         }
         struct ArrowArray block = fixture_array((int64_t)count, 0, 0, 1);
         struct ArrowArray text = fixture_array((int64_t)count, (int64_t)before, 0, 3);
@@ -423,6 +453,7 @@ int main(void)
 {
     RUN(malformed_blocks_are_refused_and_released_once);
     RUN(good_blocks_pass);
+    RUN(a_null_of_the_struct_is_found_wherever_it_is);
     RUN(columns_are_checked_against_those_chosen);
     RUN(arrays_without_rows_need_no_buffers);
     RUN(empty_strings_need_no_bytes);

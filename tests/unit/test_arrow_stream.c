@@ -71,6 +71,34 @@ static void a_failing_stream_is_quoted(void)
     }
 }
 
+static int write_schema_and_fail(struct ArrowArrayStream *stream, struct ArrowSchema *out)
+{
+    (void)stream;
+    out->release = fixture_release_schema;
+    return EIO;
+}
+
+static int write_block_and_fail(struct ArrowArrayStream *stream, struct ArrowArray *out)
+{
+    (void)stream;
+    out->release = fixture_release_array;
+    return EIO;
+}
+
+static void what_a_failing_stream_wrote_is_not_released(void)
+{
+    struct ArrowArrayStream stream = fixture_stream(fixture_schema("+s", ""), 0, "half-way");
+    stream.get_schema = write_schema_and_fail;
+    stream.get_next = write_block_and_fail;
+    struct ArrowSchema schema;
+    struct ArrowArray block;
+    CHECK_EQUAL(fb__arrow_stream_schema(&stream, &schema, NULL), EIO);
+    CHECK(schema.release == NULL);
+    CHECK_EQUAL(fb__arrow_stream_next(&stream, &block, NULL), EIO);
+    CHECK(block.release == NULL);
+    fb__arrow_release_stream(&stream);
+}
+
 static void a_released_stream_or_schema_is_invalid(void)
 {
     struct ArrowArrayStream stream = fixture_stream((struct ArrowSchema){.release = NULL}, 0, NULL);
@@ -125,6 +153,9 @@ static void a_streams_schema_has_the_formats_of_the_chosen_columns(void)
     check_mismatch(&bench, pair(fixture_schema("tsn:\xe9", "count"), fixture_list_schema("f", 3, "vector")),
                    "format \"not UTF-8\"");
     check_mismatch(&bench, fixture_schema("+s", ""), "gives 0 columns where 2 were asked for");
+    schema = fixture_schema("+s", "");
+    fixture_add_field(&schema, fixture_schema("i", "count"));
+    check_mismatch(&bench, schema, "gives 1 columns where 2 were asked for");
     check_mismatch(&bench, make_schema(), "gives 5 columns where 2 were asked for");
     check_mismatch(&bench, fixture_schema("i", ""), "does not give record batches");
 
@@ -144,6 +175,7 @@ int main(void)
 {
     RUN(a_stream_gives_its_schema_its_blocks_and_an_end);
     RUN(a_failing_stream_is_quoted);
+    RUN(what_a_failing_stream_wrote_is_not_released);
     RUN(a_released_stream_or_schema_is_invalid);
     RUN(a_streams_schema_has_the_formats_of_the_chosen_columns);
     CHECK_EQUAL(fixture_live, 0);

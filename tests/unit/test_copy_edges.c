@@ -279,6 +279,25 @@ static void no_rows_touch_nothing(void)
     drop_bench(&bench);
 }
 
+static void lists_of_no_elements_need_no_elements(void)
+{
+    struct bench bench;
+    make_bench(&bench, fixture_list_schema("l", 0, "nothing"),
+               (struct fb_loader_options){.batch_rows = 3, .null_policy = FB_NULLS_MASK});
+    struct ArrowArray array = fixture_array(3, 0, 0, 1);
+    struct ArrowArray items = fixture_array(0, 0, -1, 2);
+    items.buffers = NULL;
+    fixture_add_child(&array, items);
+    set_validity(&array, "101");
+    CHECK_EQUAL(fb__copy_rows(bench.batch, 0, 0, &array, 0, 0, 3, 3, NULL, NULL), 0);
+    CHECK_EQUAL(fb__batch_finish(bench.batch, NULL), 0);
+    struct fb_column column;
+    fb_batch_column(bench.batch, 0, &column);
+    CHECK(memcmp(column.valid, "\1\0\1", 3) == 0);
+    array.release(&array);
+    drop_bench(&bench);
+}
+
 static void strings_beyond_the_limit_are_refused(void)
 {
     struct bench bench;
@@ -322,6 +341,7 @@ int main(void)
     RUN(bytes_under_a_null_string_are_not_copied);
     RUN(rows_that_are_filled_again_replace_the_first_ones);
     RUN(no_rows_touch_nothing);
+    RUN(lists_of_no_elements_need_no_elements);
     RUN(strings_beyond_the_limit_are_refused);
     RUN(rows_can_be_copied_once_memory_is_there_again);
     CHECK_EQUAL(fixture_live, 0);

@@ -104,6 +104,7 @@ static void names_and_formats_are_copies(void)
     CHECK_TEXT(layout.columns[1].format, "+w:5");
     CHECK_TEXT(layout.columns[1].item_format, "f");
     fb__layout_destroy(&layout);
+    fb__layout_destroy(&layout);
     CHECK_EQUAL(book.bytes, 0);
 }
 
@@ -269,6 +270,25 @@ static void sizes_beyond_2_to_the_62_are_refused(void)
     schema.release(&schema);
 }
 
+static void a_size_that_wraps_round_is_refused(void)
+{
+    static const char *const formats[] = {"b", "i", "u", "U"};
+    for (size_t i = 0; i < 4; i++) {
+        struct fixture_book book;
+        struct fb__gate gate;
+        struct fb__layout layout;
+        struct ArrowSchema schema = fixture_schema("+s", "");
+        fixture_add_field(&schema, fixture_schema(formats[i], "x"));
+        for (uint64_t rows = UINT64_MAX; rows > UINT64_MAX - 3; rows--) {
+            fixture_gate_init(&gate, &book, NO_LIMIT_BYTES);
+            struct fb_loader_options options = {.batch_rows = rows};
+            CHECK_EQUAL(fb__layout_init(&layout, &gate, &schema, NULL, &options, NULL), ENOBUFS);
+            CHECK_EQUAL(book.bytes, 0);
+        }
+        schema.release(&schema);
+    }
+}
+
 static void a_long_fill_value_counts_in_every_row(void)
 {
     struct fixture_book book;
@@ -277,7 +297,7 @@ static void a_long_fill_value_counts_in_every_row(void)
     struct ArrowSchema schema = fixture_schema("+s", "");
     fixture_add_field(&schema, fixture_schema("u", "text"));
     static const char fill[64] = "x";
-    struct fb_loader_options options = {.batch_rows = UINT64_C(1) << 58,
+    struct fb_loader_options options = {.batch_rows = UINT64_C(1) << 57,
                                         .fill_values = &(struct fb_fill_value){0, fill, sizeof fill},
                                         .fill_value_count = 1};
     fixture_gate_init(&gate, &book, NO_LIMIT_BYTES);
@@ -342,6 +362,7 @@ int main(void)
     RUN(wrong_fill_values_are_invalid);
     RUN(binary_estimates_are_rows_times_their_cost);
     RUN(sizes_beyond_2_to_the_62_are_refused);
+    RUN(a_size_that_wraps_round_is_refused);
     RUN(a_long_fill_value_counts_in_every_row);
     RUN(a_failed_allocation_leaves_nothing_behind);
     RUN(a_refused_byte_leaves_nothing_behind);

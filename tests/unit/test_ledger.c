@@ -211,7 +211,7 @@ static void a_moved_grant_counts_where_it_goes(void)
     struct fb__grant grant = {0};
     struct fb__grant other = {0};
     struct fb__ledger *ledger = make_ledger(&shelf, 100);
-    fb__ledger_set_extra(ledger, 40, 0);
+    fb__ledger_set_extra(ledger, 40, 40);
     CHECK_EQUAL(reserve(ledger, &grant, 5, 40), 0);
     fb__ledger_move(ledger, &grant, FB_ACCOUNT_HELD, FB__ORDER_NONE);
     CHECK_EQUAL(fb__ledger_account_bytes(ledger, FB_ACCOUNT_READ), 0);
@@ -223,6 +223,46 @@ static void a_moved_grant_counts_where_it_goes(void)
     CHECK_EQUAL(reserve(ledger, &other, 6, 1), ENOBUFS);
     fb__ledger_release(ledger, &grant);
     end_ledger(&shelf);
+}
+
+static void bytes_held_beyond_their_share_come_off_the_extra(void)
+{
+    struct shelf shelf;
+    struct fb__grant held = {0};
+    struct fb__grant above = {0};
+    struct fb__ledger *ledger = make_ledger(&shelf, 200);
+    fb__ledger_set_extra(ledger, 40, 25);
+    CHECK_EQUAL(reserve(ledger, &held, 0, 35), 0);
+    CHECK_EQUAL(reserve(ledger, &above, 5, 40), 0);
+    fb__ledger_release(ledger, &above);
+    fb__ledger_move(ledger, &held, FB_ACCOUNT_HELD, FB__ORDER_NONE); /* 10 more than its share */
+    CHECK_EQUAL(reserve(ledger, &above, 5, 31), ENOBUFS);
+    CHECK_EQUAL(reserve(ledger, &above, 5, 30), 0);
+    CHECK_EQUAL(fb__ledger_grow(ledger, &held, 100, FB__NO_WAIT, NULL), 0); /* more than all the extra */
+    CHECK_EQUAL(fb__ledger_grow(ledger, &above, 1, FB__NO_WAIT, NULL), ENOBUFS);
+    fb__ledger_release(ledger, &above);
+    CHECK_EQUAL(reserve(ledger, &above, 5, 1), ENOBUFS);
+    CHECK_EQUAL(reserve(ledger, &above, 0, 65), 0); /* at the frontier all that is free is there */
+    fb__ledger_release(ledger, &above);
+    fb__ledger_release(ledger, &held);
+    end_ledger(&shelf);
+}
+
+static void a_lowered_limit_holds_from_then_on(void)
+{
+    struct fb__ledger *ledger;
+    struct fb_error error;
+    CHECK_EQUAL(fb__ledger_create(UINT64_MAX, &ledger, &error), 0);
+    CHECK_EQUAL(fb__ledger_charge(ledger, FB_ACCOUNT_PLAN, 60, &error), 0);
+    CHECK_EQUAL(fb__ledger_charge(ledger, FB_ACCOUNT_PLAN, UINT64_MAX, &error), ENOBUFS);
+    CHECK_EQUAL(error.required_bytes, UINT64_MAX); /* what would do is more than a figure can say */
+    fb__ledger_lower_limit(ledger, sizeof *ledger + 100);
+    CHECK_EQUAL(fb__ledger_limit(ledger), sizeof *ledger + 100);
+    CHECK_EQUAL(fb__ledger_charge(ledger, FB_ACCOUNT_PLAN, 41, &error), ENOBUFS);
+    CHECK_EQUAL(error.limit_bytes, sizeof *ledger + 100);
+    CHECK_EQUAL(fb__ledger_charge(ledger, FB_ACCOUNT_PLAN, 40, &error), 0);
+    fb__ledger_credit(ledger, FB_ACCOUNT_PLAN, 100);
+    fb__ledger_destroy(ledger);
 }
 
 static void a_transferred_grant_leaves_its_old_struct_free(void)
@@ -511,6 +551,8 @@ int main(void)
     RUN(above_the_frontier_only_the_extra_bytes_are_there);
     RUN(what_the_frontier_passes_no_longer_takes_from_the_extra);
     RUN(a_moved_grant_counts_where_it_goes);
+    RUN(bytes_held_beyond_their_share_come_off_the_extra);
+    RUN(a_lowered_limit_holds_from_then_on);
     RUN(a_transferred_grant_leaves_its_old_struct_free);
     RUN(the_newest_idle_grant_that_is_large_enough_is_reused);
     RUN(above_the_frontier_reuse_counts_all_that_the_idle_grant_books);

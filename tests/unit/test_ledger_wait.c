@@ -153,13 +153,61 @@ static void moving_a_grant_below_the_frontier_lets_a_request_on(void)
     struct fb__grant grant = {0};
     struct fb__ledger *ledger = make_ledger(&shelf, 100);
     struct ask ask = {.order = 10, .bytes = 50};
-    fb__ledger_set_extra(ledger, 50, 0);
+    fb__ledger_set_extra(ledger, 50, 40);
     CHECK_EQUAL(reserve(ledger, &grant, 8, 40), 0);
     start_ask(ledger, &ask);
     fb__ledger_move(ledger, &grant, FB_ACCOUNT_HELD, FB__ORDER_NONE);
     join_and_release(&ask);
     fb__ledger_release(ledger, &grant);
     end_ledger(&shelf);
+}
+
+static void giving_a_held_batch_back_lets_a_request_on(void)
+{
+    struct shelf shelf;
+    struct fb__grant held = {0};
+    uint64_t missing_bytes;
+    struct fb__ledger *ledger = make_ledger(&shelf, 100);
+    struct ask ask = {.order = 10, .bytes = 50};
+    fb__ledger_set_extra(ledger, 50, 10);
+    CHECK_EQUAL(reserve(ledger, &held, 0, 15), 0);
+    fb__ledger_move(ledger, &held, FB_ACCOUNT_HELD, FB__ORDER_NONE);
+    start_ask(ledger, &ask);
+    CHECK(fb__ledger_is_starved(ledger, &missing_bytes));
+    CHECK_EQUAL(missing_bytes, 5);
+    fb__ledger_shrink(ledger, &held, 4);
+    CHECK_EQUAL(fb__ledger_waiting_count(ledger), 1);
+    fb__ledger_release(ledger, &held);
+    CHECK_EQUAL(fb__ledger_waiting_count(ledger), 0); /* at once, not when its thread wakes */
+    join_and_release(&ask);
+    end_ledger(&shelf);
+}
+
+static void count_call(void *context)
+{
+    ++*(int *)context;
+}
+
+static void a_watcher_hears_of_waiting_and_of_bytes_that_come_back(void)
+{
+    struct shelf shelf;
+    struct fb__grant filler;
+    int calls = 0; /* touched under the ledger's lock only */
+    struct fb__ledger *ledger = make_full_ledger(&shelf, &filler);
+    struct ask ask = {.order = 10, .bytes = 50};
+    fb__ledger_set_watch(ledger, count_call, &calls);
+    fb__ledger_shrink(ledger, &filler, 5);
+    CHECK_EQUAL(calls, 0); /* nobody waits */
+    start_ask(ledger, &ask);
+    CHECK_EQUAL(calls, 1);
+    fb__ledger_shrink(ledger, &filler, 5);
+    CHECK_EQUAL(calls, 2);
+    fb__ledger_set_watch(ledger, NULL, NULL);
+    fb__ledger_shrink(ledger, &filler, 5);
+    CHECK_EQUAL(calls, 2);
+    fb__ledger_shrink(ledger, &filler, 25);
+    join_and_release(&ask);
+    end_full_ledger(&shelf, &filler);
 }
 
 static void credit_and_retire_let_a_request_on(void)
@@ -484,6 +532,8 @@ int main(void)
     RUN(the_frontier_lets_on_what_it_reaches);
     RUN(more_extra_bytes_let_a_request_on);
     RUN(moving_a_grant_below_the_frontier_lets_a_request_on);
+    RUN(giving_a_held_batch_back_lets_a_request_on);
+    RUN(a_watcher_hears_of_waiting_and_of_bytes_that_come_back);
     RUN(credit_and_retire_let_a_request_on);
     RUN(growth_waits_in_the_order_of_its_grant);
     RUN(a_warm_request_waits_for_an_idle_grant_as_well);

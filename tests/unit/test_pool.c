@@ -179,33 +179,39 @@ static void every_allocation_of_a_batch_may_fail(void)
     fb__pool_release(pool);
 }
 
-static void a_limit_too_small_for_the_pool_or_a_batch_is_refused(void)
+static void a_limit_too_small_for_the_pool_is_refused_with_what_would_do(void)
 {
     struct ArrowSchema schema = fixture_columns("lu");
     struct fb_loader_options options = {.batch_rows = 100};
     const uint64_t row_bytes[] = {0, 10};
     int refusals = 0;
-    int code = ENOBUFS;
-    for (; code != 0; options.memory_limit_bytes += 8) {
+    for (;; options.memory_limit_bytes += 8) {
+        CHECK(options.memory_limit_bytes < 1 << 16);
         struct fb__pool *pool;
-        struct fb_batch *batch;
         struct fb_error error = {0};
-        code = fb__pool_create(&schema, row_bytes, &options, &pool, &error);
+        int code = fb__pool_create(&schema, row_bytes, &options, &pool, &error);
         if (code == 0) {
-            code = fb__pool_take(pool, 0, 100, 0, &batch, &error);
-            if (code == 0) fb__pool_return(batch);
-            /* Only what cannot fit at all is refused; the rest would wait for what was never booked. */
             fb__pool_release(pool);
+            break;
         }
-        if (code == 0) break;
         CHECK_EQUAL(code, ENOBUFS);
         CHECK_EQUAL(error.limit_bytes, options.memory_limit_bytes);
         CHECK(error.required_bytes > options.memory_limit_bytes);
         refusals++;
-        if (options.memory_limit_bytes >= 1 << 16) break;
     }
     CHECK(refusals > 10);
     schema.release(&schema);
+}
+
+static void a_batch_larger_than_the_limit_is_refused(void)
+{
+    struct fb__pool *pool = fixture_pool("l", 0, 100000, FB_NULLS_ERROR, 64 << 10);
+    struct fb_batch *batch;
+    struct fb_error error;
+    CHECK_EQUAL(fb__pool_take(pool, 0, 100000, 0, &batch, &error), ENOBUFS);
+    CHECK(error.required_bytes >= fb__pool_batch_bytes(pool));
+    CHECK_EQUAL(pool->references, 1);
+    fb__pool_release(pool);
 }
 
 /* ---- threads ---- */
@@ -265,7 +271,8 @@ int main(void)
     RUN(a_closed_pool_keeps_nothing);
     RUN(the_last_batch_takes_the_pool_with_it);
     RUN(every_allocation_of_a_batch_may_fail);
-    RUN(a_limit_too_small_for_the_pool_or_a_batch_is_refused);
+    RUN(a_limit_too_small_for_the_pool_is_refused_with_what_would_do);
+    RUN(a_batch_larger_than_the_limit_is_refused);
     RUN(threads_take_and_give_back_while_the_pool_closes);
     return 0;
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 struct column {
-    PyObject_HEAD
+    PyObject base;
     struct fb__py_state *state;
     struct fb__py_batch *batch; /* owned; what `column` points into */
     struct fb_column column;

@@ -20,7 +20,7 @@ enum phase {
 };
 
 struct iterator {
-    PyObject_HEAD
+    PyObject base;
     struct fb__py_loader *loader; /* owned */
     uint64_t epoch;
     enum phase phase;
@@ -153,10 +153,9 @@ static int wait_once(struct iterator *self, const struct wait *wait, struct fb_b
 {
     struct fb__py_loader *loader = self->loader;
     struct fb_loader *handle = loader->handle;
-    int code;
-    Py_BEGIN_ALLOW_THREADS
-    code = fb_loader_next(handle, wait->until_ns, wait->is_patient, batch, error);
-    Py_END_ALLOW_THREADS
+    PyThreadState *thread = PyEval_SaveThread();
+    int code = fb_loader_next(handle, wait->until_ns, wait->is_patient, batch, error);
+    PyEval_RestoreThread(thread);
     fb__py_loader_leave(loader);
     return code;
 }

@@ -18,7 +18,9 @@
 #ifndef FB_PYTHON_MODULE_H
 #define FB_PYTHON_MODULE_H
 
+#ifndef Py_LIMITED_API /* the build sets it */
 #define Py_LIMITED_API 0x030B0000
+#endif
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -144,7 +146,7 @@ int fb__py_fail(struct fb_error *error, int code, int64_t unit, const char *text
 /* ---- source.c: Source and Provider ---------------------------------------------------------------------------- */
 
 struct fb__py_source {
-    PyObject_HEAD
+    PyObject base;
     struct fb_source *source; /* NULL once a loader has it */
     PyObject *provider;       /* a Provider */
     PyObject *names;          /* tuple of str, one a column */
@@ -176,7 +178,7 @@ struct fb__py_column_plan {
 };
 
 struct fb__py_loader {
-    PyObject_HEAD
+    PyObject base;
     struct fb__py_state *state; /* lives as long as our type */
     pid_t process;
 
@@ -225,7 +227,7 @@ void fb__py_iterator_begin(PyObject *iterator);
 /* ---- batch.c --------------------------------------------------------------------------------------------------- */
 
 struct fb__py_batch {
-    PyObject_HEAD
+    PyObject base;
     struct fb_batch *batch;
     pid_t process;
 };

@@ -1,226 +1,10 @@
-/*
- * Source and Provider.
- *
- * A Provider is shared by its Source, the Loader that consumes it, and the core, whose callbacks enter Python here:
- * from reader threads, with no lock held. A callback asks `is_exiting` before it waits for the GIL, since a thread
- * that waits for the GIL while Python ends never gets it.
- */
+/* Source: where rows come from, until a Loader consumes it; made over a Provider's units, or over blocks in memory. */
 #include "module.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
 
 #define COST_COUNT 4 /* numbers in struct fb_stream_column_cost */
-
-/* ---- Provider ---- */
-
-struct provider {
-    PyObject_HEAD
-    struct fb__py_state *state;
-    PyObject *object; /* the user's: open, allocated_bytes, describe, take_error; NULL once collected */
-    PyObject *kept;   /* dict: unit -> the exception that open() raised */
-    _Atomic uint64_t allocated_bytes; /* as last said */
-};
-
-static PyObject *provider_new(struct fb__py_state *state, PyObject *object)
-{
-    struct provider *self = (struct provider *)PyType_GenericAlloc(state->provider_type, 0);
-    if (!self) return NULL;
-    self->state = state;
-    Py_INCREF(object);
-    self->object = object;
-    self->kept = PyDict_New();
-    if (!self->kept) {
-        Py_DECREF((PyObject *)self);
-        return NULL;
-    }
-    return (PyObject *)self;
-}
-
-static int provider_traverse(PyObject *object, visitproc visit, void *arg)
-{
-    struct provider *self = (struct provider *)object;
-    Py_VISIT((PyObject *)Py_TYPE(object));
-    Py_VISIT(self->object);
-    Py_VISIT(self->kept);
-    return 0;
-}
-
-static int provider_clear(PyObject *object)
-{
-    struct provider *self = (struct provider *)object;
-    Py_CLEAR(self->object);
-    Py_CLEAR(self->kept);
-    return 0;
-}
-
-static void provider_dealloc(PyObject *object)
-{
-    PyObject_GC_UnTrack(object);
-    (void)provider_clear(object);
-    fb__py_free(object);
-}
-
-static PyType_Slot provider_slots[] = {
-    {Py_tp_doc, (void *)"What opens the units of a source, and the exceptions that it raised."},
-    {Py_tp_traverse, provider_traverse},
-    {Py_tp_clear, provider_clear},
-    {Py_tp_dealloc, provider_dealloc},
-    {0, NULL},
-};
-
-PyType_Spec fb__py_provider_spec = {
-    .name = "forebay._ext.Provider",
-    .basicsize = sizeof(struct provider),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = provider_slots,
-};
-
-void fb__py_provider_describe(PyObject *provider, int64_t unit, PyObject **path, PyObject **row_group)
-{
-    PyObject *object = provider ? ((struct provider *)provider)->object : NULL;
-    PyObject *description = NULL;
-    if (object && unit >= 0) {
-        description = PyObject_CallMethod(object, "describe", "L", (long long)unit);
-        if (description && (!PyTuple_Check(description) || PyTuple_Size(description) != 2)) {
-            PyErr_SetString(PyExc_TypeError, "describe() must return (path, row_group)");
-            Py_CLEAR(description);
-        }
-        if (!description) PyErr_WriteUnraisable(object);
-    }
-    *path = description ? PyTuple_GetItem(description, 0) : Py_None;
-    *row_group = description ? PyTuple_GetItem(description, 1) : Py_None;
-    Py_INCREF(*path);
-    Py_INCREF(*row_group);
-    Py_XDECREF(description);
-}
-
-static PyObject *exception_or_null(PyObject *object)
-{
-    if (object && PyObject_IsInstance(object, PyExc_BaseException) == 1) return object;
-    Py_XDECREF(object);
-    return NULL;
-}
-
-PyObject *fb__py_provider_take_cause(PyObject *provider, int64_t unit)
-{
-    struct provider *self = (struct provider *)provider;
-    if (!self || !self->object || unit < 0) return NULL;
-    PyObject *key = PyLong_FromLongLong(unit);
-    PyObject *cause = key ? PyDict_GetItemWithError(self->kept, key) : NULL; /* borrowed */
-    if (cause) {
-        Py_INCREF(cause);
-        if (PyDict_DelItem(self->kept, key) < 0) PyErr_WriteUnraisable(provider);
-    } else if (!PyErr_Occurred()) {
-        cause = PyObject_CallMethod(self->object, "take_error", "L", (long long)unit);
-    }
-    Py_XDECREF(key);
-    if (!cause) PyErr_WriteUnraisable(self->object);
-    return exception_or_null(cause);
-}
-
-void fb__py_provider_forget(PyObject *provider)
-{
-    struct provider *self = (struct provider *)provider;
-    if (self && self->kept) PyDict_Clear(self->kept);
-}
-
-/* ---- callbacks of the core ---- */
-
-/* Whether a thread of the core may still enter Python. */
-static bool can_enter_python(const struct provider *self)
-{
-    return Py_IsInitialized() && !atomic_load(&self->state->is_exiting);
-}
-
-static PyObject *column_tuple(const uint32_t *columns, uint32_t column_count)
-{
-    PyObject *tuple = PyTuple_New((Py_ssize_t)column_count);
-    for (uint32_t i = 0; tuple && i < column_count; i++) {
-        PyObject *column = PyLong_FromUnsignedLong(columns[i]);
-        if (!column || PyTuple_SetItem(tuple, (Py_ssize_t)i, column) < 0) Py_CLEAR(tuple);
-    }
-    return tuple;
-}
-
-/* Moves the stream out of what open() returned. */
-static int take_stream(PyObject *opened, struct ArrowArrayStream *out)
-{
-    PyObject *capsule = PyObject_CallMethod(opened, "__arrow_c_stream__", NULL);
-    if (!capsule) return -1;
-    struct ArrowArrayStream *stream = PyCapsule_GetPointer(capsule, "arrow_array_stream");
-    if (stream && !stream->release) {
-        PyErr_SetString(PyExc_ValueError, "open() returned a stream that was used before");
-        stream = NULL;
-    }
-    if (stream) {
-        *out = *stream;
-        stream->release = NULL;
-    }
-    Py_DECREF(capsule);
-    return stream ? 0 : -1;
-}
-
-static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint32_t column_count,
-                     uint64_t piece_rows, struct ArrowArrayStream *out, struct fb_error *error)
-{
-    struct provider *self = context;
-    if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, (int64_t)unit, "Python is shutting down");
-    PyGILState_STATE gil = PyGILState_Ensure();
-    struct fb_error filled = {0};
-    PyObject *object = self->object;
-    Py_XINCREF(object);
-    PyObject *tuple = object ? column_tuple(columns, column_count) : NULL;
-    PyObject *opened = tuple ? PyObject_CallMethod(object, "open", "KOK", (unsigned long long)unit, tuple,
-                                                   (unsigned long long)piece_rows)
-                             : NULL;
-    if (!object) {
-        (void)fb__py_fail(&filled, ECANCELED, (int64_t)unit, "the source was collected as garbage");
-    } else if (!opened || take_stream(opened, out) < 0) {
-        PyObject *exception = fb__py_take_raised(&filled, unit);
-        PyObject *key = PyLong_FromUnsignedLongLong(unit);
-        if (!key || !self->kept || PyDict_SetItem(self->kept, key, exception) < 0) PyErr_Clear();
-        Py_XDECREF(key);
-        Py_XDECREF(exception);
-    }
-    Py_XDECREF(opened);
-    Py_XDECREF(tuple);
-    Py_XDECREF(object);
-    PyGILState_Release(gil);
-    if (filled.code && error) *error = filled;
-    return filled.code;
-}
-
-static uint64_t allocated_bytes(void *context)
-{
-    struct provider *self = context;
-    if (!can_enter_python(self)) return atomic_load(&self->allocated_bytes);
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *object = self->object;
-    Py_XINCREF(object);
-    PyObject *number = object ? PyObject_CallMethod(object, "allocated_bytes", NULL) : NULL;
-    unsigned long long bytes = number ? PyLong_AsUnsignedLongLong(number) : 0;
-    if (PyErr_Occurred()) /* the last figure stands */
-        PyErr_WriteUnraisable(object);
-    else if (number)
-        atomic_store(&self->allocated_bytes, bytes);
-    Py_XDECREF(number);
-    Py_XDECREF(object);
-    PyGILState_Release(gil);
-    return atomic_load(&self->allocated_bytes);
-}
-
-static void release_context(void *context)
-{
-    struct provider *self = context;
-    if (!can_enter_python(self)) return; /* Python takes its objects with it */
-    PyGILState_STATE gil = PyGILState_Ensure();
-    Py_DECREF((PyObject *)self);
-    PyGILState_Release(gil);
-}
-
-/* ---- Source ---- */
 
 static int source_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -294,7 +78,7 @@ static struct fb__py_source *source_new(struct fb__py_state *state, PyObject *sc
     struct fb__py_source *self = (struct fb__py_source *)PyType_GenericAlloc(state->source_type, 0);
     if (!self) goto fail;
     self->process = state->process;
-    self->provider = provider_new(state, provider_object);
+    self->provider = fb__py_provider_new(state, provider_object);
     if (self->provider) return self;
     Py_DECREF((PyObject *)self);
 fail:
@@ -318,12 +102,24 @@ static int get_uint64_buffer(PyObject *object, const char *name, Py_buffer *buff
     return 0;
 }
 
+/* provider.plan_bytes: what it keeps for the plan. -1 with an exception. */
+static int get_plan_bytes(PyObject *provider, uint64_t *bytes)
+{
+    PyObject *value = PyObject_GetAttrString(provider, "plan_bytes");
+    if (!value) return -1;
+    *bytes = PyLong_AsUnsignedLongLong(value);
+    Py_DECREF(value);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 static int make_stream_source(struct fb__py_source *self, const struct ArrowSchema *schema, const Py_buffer *unit_rows,
-                              uint64_t unit_count, const Py_buffer *costs, struct fb_error *error)
+                              uint64_t unit_count, const Py_buffer *costs, uint64_t context_bytes,
+                              struct fb_error *error)
 {
     const struct fb_stream_source_callbacks callbacks = {
         .open = open_unit,
         .allocated_bytes = allocated_bytes,
+        .context_bytes = context_bytes,
         .release = release_context,
     };
     Py_INCREF(self->provider);
@@ -354,8 +150,10 @@ PyObject *fb__py_stream_source(PyObject *module, PyObject *arguments)
                      (unsigned long long)cost_count, COST_COUNT, (long long)schema->n_children);
         goto fail;
     }
+    uint64_t context_bytes;
+    if (get_plan_bytes(provider_object, &context_bytes) < 0) goto fail;
     struct fb_error error = {.unit = -1};
-    if (make_stream_source(self, schema, &unit_rows, unit_count, &costs, &error) != 0) {
+    if (make_stream_source(self, schema, &unit_rows, unit_count, &costs, context_bytes, &error) != 0) {
         fb__py_raise(state, &error, FB__PY_AT_CONSTRUCTION, self->provider, NULL);
         goto fail;
     }
@@ -444,10 +242,9 @@ PyObject *fb__py_block_source(PyObject *module, PyObject *arguments)
         if (result < 0) goto fail;
     }
     struct fb_error error = {.unit = -1};
-    int code;
-    Py_BEGIN_ALLOW_THREADS
-    code = fb_source_from_blocks(schema, blocks, (uint64_t)block_count, &self->source, &error);
-    Py_END_ALLOW_THREADS
+    PyThreadState *thread = PyEval_SaveThread();
+    int code = fb_source_from_blocks(schema, blocks, (uint64_t)block_count, &self->source, &error);
+    PyEval_RestoreThread(thread);
     if (code) {
         fb__py_raise(state, &error, FB__PY_AT_CONSTRUCTION, self->provider, NULL);
         goto fail;

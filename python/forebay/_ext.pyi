@@ -1,0 +1,155 @@
+"""What Python sees of the core. Sizes are in bytes, times in seconds, units of a source are counted from 0."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, Self, TypedDict, final
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import CapsuleType
+
+class _HasSchema(Protocol):
+    def __arrow_c_schema__(self) -> CapsuleType: ...
+
+class _HasArray(Protocol):
+    def __arrow_c_array__(
+        self, requested_schema: CapsuleType | None = None, /
+    ) -> tuple[CapsuleType, CapsuleType]: ...
+
+class _HasStream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: CapsuleType | None = None, /) -> CapsuleType: ...
+
+class _Describes(Protocol):
+    """What a source of any kind says of its units."""
+
+    def describe(self, unit: int, /) -> tuple[str | None, int | None]:
+        """(path, row group) of a unit, for messages and the attributes of exceptions."""
+
+    def take_error(self, unit: int, /) -> BaseException | None:
+        """An exception that was caught while a stream of the unit was read, given once."""
+
+class _Opens(_Describes, Protocol):
+    """What opens the units of a stream source. Called from reader threads, several at once.
+
+    It must not hold the Source or the Loader made from it: the garbage collector does not see the core's reference.
+    """
+
+    def open(self, unit: int, columns: tuple[int, ...], piece_rows: int, /) -> _HasStream:
+        """Columns (places in the schema, ascending) of a unit, in record batches of at most piece_rows rows."""
+
+    def allocated_bytes(self) -> int:
+        """Bytes that all streams of this source hold now, by the decoder's own counter."""
+
+class _Plan(TypedDict):
+    batches: int
+    rows: int
+    units: int
+    least_memory_bytes: int
+    batch_bytes: int
+    piece_rows: int
+    column_sets: int
+    thread_count: int
+
+@final
+class Source:
+    """Where rows come from; made by stream_source() or block_source() and consumed by one Loader."""
+
+def stream_source(
+    schema: _HasSchema, unit_rows: NDArray[np.uint64], costs: NDArray[np.uint64], provider: _Opens, /
+) -> Source:
+    """A source whose units are opened as Arrow streams.
+
+    unit_rows: rows of each unit, shape (units,). costs: shape (columns, 4), C-contiguous: fixed bytes, bytes of a row,
+    bytes of its string, weight, as in struct fb_stream_column_cost. Any buffer of uint64 does for both.
+    Raises UnsupportedError for a type that cannot be a batch column, ValueError for malformed arguments.
+    """
+
+def block_source(schema: _HasSchema, blocks: list[_HasArray], provider: _Describes, /) -> Source:
+    """A source of blocks that are in memory already; each is one unit, moved out of what exports it.
+
+    Raises UnsupportedError, and ValueError where a block's types differ from the schema or its arrays are malformed.
+    """
+
+@final
+class Loader:
+    """Plans the epochs over a source, runs them, and owns every byte that they take.
+
+    One thread at a time uses it, others get RuntimeError; plan(), stats(), closed and close() are for any thread.
+    In a child of fork() every method raises ForkedLoaderError.
+    """
+
+    def __new__(
+        cls,
+        source: Source,
+        *,
+        batch_rows: int,
+        memory_limit: int,
+        prefetch_batches: int,  # -1: adaptive
+        thread_count: int,
+        preserve_order: bool,
+        drop_last: bool,
+        null_policy: int,  # 0: error, 1: fill, 2: mask
+        fill_values: list[tuple[int, bytes]],  # (column, one element as stored or the bytes of a string)
+        dtypes: list[np.dtype[Any] | None],  # one a column; None: a string or binary column
+        column_class: Callable[[Column], object],  # makes what the user sees of such a column
+        timeout: float | None,
+        close_timeout: float,
+    ) -> Self:
+        """Raises MemoryLimitError (with .required and .limit) where the limit is too small, ValueError, TypeError."""
+
+    def plan(self) -> _Plan:
+        """What the plan settled. Works after close() as well."""
+
+    def stats(self) -> dict[str, Any]:
+        """A snapshot of the counters; after close() as they were when it was done.
+
+        batches rows bytes_out memory_limit peak_bytes charged_bytes foreign_bytes held_batches gate_allocations: int;
+        first_batch_s blocked_s user_s: float; bottleneck: str or None (no batch yet);
+        accounts: {name: (bytes, most bytes so far)}; next_wait: {count p50 p90 p99 max sum};
+        stages: {name: {busy_s wait_input_s wait_output_s wait_bytes_s items}}.
+        """
+
+    def iterate(self) -> Iterator:
+        """Begins the next epoch; the one before it ends, and its iterator raises RuntimeError from then on."""
+
+    def close(self) -> None:
+        """Ends the epoch, joins the threads and gives the memory back; any number of times, from any thread.
+
+        A next() that waits in another thread raises RuntimeError. Warns with ResourceWarning, naming the unit, where a
+        reader did not come back within close_timeout.
+        """
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called; always true in a child of fork()."""
+
+@final
+class Iterator:
+    """The batches of one epoch. Keeps the loader alive; when it dies before the end, the epoch ends."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> dict[str, Any]:
+        """The next batch: column name -> numpy array over forebay's memory, shape (rows,) or (rows, list size), or what
+        column_class made; with null_policy 2 also "<name>.valid" -> bool array of shape (rows,).
+
+        Raises LoaderTimeoutError at the timeout and MemoryLimitError when the user holds all the bytes (the next call
+        tries again after either), SourceError or MemoryLimitError when the epoch has failed (then each call does), and
+        RuntimeError once the loader is closed or a newer iterator has begun.
+        """
+
+@final
+class Column:
+    """One string or binary column of a batch, over the batch's memory, which it keeps."""
+
+    def __len__(self) -> int: ...
+    def __arrow_c_array__(
+        self, requested_schema: CapsuleType | None = None
+    ) -> tuple[CapsuleType, CapsuleType]:
+        """(schema, array) capsules without a copy. The one layout answers every request; the consumer casts."""
+
+    @property
+    def format(self) -> str:
+        """The Arrow format string: "u" or "U" for strings, "z" or "Z" for binary."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of values, offsets and validity."""
