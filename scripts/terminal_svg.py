@@ -9,9 +9,9 @@ import re
 import sys
 from html import escape
 
-CHARACTER_WIDTH, LINE_HEIGHT, FONT_SIZE = 7.8, 18, 13
+CHARACTER_WIDTH, LINE_HEIGHT, FONT_SIZE = 8, 18, 13
 MARGIN, BAR = 16, 28
-STYLE = f"font: {FONT_SIZE}px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; white-space: pre"
+STYLE = f"font: {FONT_SIZE}px 'DejaVu Sans Mono', Menlo, Consolas, monospace; white-space: pre"
 
 
 def visible_lines(text: str) -> list[str]:

@@ -33,6 +33,10 @@ class _Opens(_Describes, Protocol):
     It must not hold the Source or the Loader made from it: the garbage collector does not see the core's reference.
     """
 
+    @property
+    def plan_bytes(self) -> int:
+        """Bytes that the provider keeps as long as it lives (footers, say); read once, at construction."""
+
     def open(self, unit: int, columns: tuple[int, ...], piece_rows: int, /) -> _HasStream:
         """Columns (places in the schema, ascending) of a unit, in record batches of at most piece_rows rows."""
 

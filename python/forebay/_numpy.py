@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -69,23 +70,22 @@ def _element_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
     dtype = element_dtype(kind)
     if dtype is None:
         return _string_bytes(name, kind, value)
-    if isinstance(value, (np.datetime64, np.timedelta64)):
-        return _numpy_time_bytes(name, kind, dtype, value)
+    if dtype.kind in "mM":
+        return _time_bytes(name, kind, dtype, value)
+    if isinstance(value, (np.bool_, np.number)):
+        value = value.item()
+    if value is None:
+        raise ValueError(f"fill_value[{name!r}] must not be null")
     # pyarrow would take a bool for a number, and cut a float down to an int.
-    is_bool = isinstance(value, (bool, np.bool_))
-    if is_bool != pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and isinstance(value, (float, np.floating))):
+    is_misfit = isinstance(value, bool) != pa.types.is_boolean(kind)
+    if is_misfit or (pa.types.is_integer(kind) and isinstance(value, float)):
         raise _misfit(name, kind, value)
     try:
-        scalar = pa.scalar(value, type=kind)
-    except (pa.ArrowInvalid, OverflowError) as error:
-        raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: {error}") from None
-    except (pa.ArrowException, TypeError):
+        return np.array(pa.scalar(value, type=kind).as_py(), dtype).tobytes()
+    except (pa.ArrowTypeError, TypeError):
         raise _misfit(name, kind, value) from None
-    if not scalar.is_valid:
-        raise ValueError(f"fill_value[{name!r}] must not be null")
-    if dtype.kind in "mM":
-        return np.int64(scalar.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).as_py()).tobytes()
-    return np.array(scalar.as_py(), dtype).tobytes()
+    except (pa.ArrowException, OverflowError) as error:
+        raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: {error}") from None
 
 
 def _string_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
@@ -97,14 +97,24 @@ def _string_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
     raise _misfit(name, kind, value)
 
 
-def _numpy_time_bytes(
-    name: str, kind: pa.DataType, dtype: np.dtype[Any], value: np.datetime64 | np.timedelta64
-) -> bytes:
+def _time_bytes(name: str, kind: pa.DataType, dtype: np.dtype[Any], value: Any) -> bytes:
     """NaT, or an instant or span of time that the column's unit expresses exactly."""
-    if dtype.kind not in "mM" or (dtype.kind != value.dtype.kind and not np.isnat(value)):
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        if not pa.types.is_timestamp(kind) or kind.tz is None:
+            raise ValueError(f"fill_value[{name!r}] cannot have a time zone in a column of {kind}")
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    if isinstance(value, date):  # a datetime is one too
+        value = np.datetime64(value)
+    elif isinstance(value, time) and value.tzinfo is None:
+        value = np.timedelta64(datetime.combine(date.min, value) - datetime.min)
+    elif isinstance(value, timedelta):
+        value = np.timedelta64(value)
+    if not isinstance(value, (np.datetime64, np.timedelta64)):
         raise _misfit(name, kind, value)
     if np.isnat(value):
         return np.array("NaT", dtype).tobytes()
+    if dtype.kind != value.dtype.kind:
+        raise _misfit(name, kind, value)
     stored = value.astype(dtype)
     if stored != value or (pa.types.is_date64(kind) and stored != stored.astype("datetime64[D]")):
         raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: its unit is too coarse")

@@ -20,7 +20,7 @@ static size_t sequence_bytes(unsigned char lead)
 static void trim_to_character(char *text, size_t length)
 {
     size_t start = length;
-    while (start > 0 && length - start < 4) {
+    while (start > 0 && length - start < 3) { /* no incomplete sequence is longer */
         start--;
         unsigned char byte = (unsigned char)text[start];
         if ((byte & 0xC0) == 0x80) continue; /* inside a sequence: its lead byte is further left */

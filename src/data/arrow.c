@@ -124,10 +124,10 @@ static int check_offsets(const struct part *part, const struct ArrowArray *array
 {
     if (array->length == 0) return 0;
     int64_t least, most;
-    bool is_good = part->column->offset_bytes == 4 ? read_offsets_32(array->buffers[1], (uint64_t)array->offset,
-                                                                     (uint64_t)array->length, &least, &most)
-                                                   : read_offsets_64(array->buffers[1], (uint64_t)array->offset,
-                                                                     (uint64_t)array->length, &least, &most);
+    bool is_good =
+        part->column->offset_bytes == 4
+            ? read_offsets_32(array->buffers[1], (uint64_t)array->offset, (uint64_t)array->length, &least, &most)
+            : read_offsets_64(array->buffers[1], (uint64_t)array->offset, (uint64_t)array->length, &least, &most);
     if (!is_good) return fail_part(part, error, "has offsets that are negative or run backwards");
     if ((uint64_t)most > FB__MOST_BYTES) return fail_part(part, error, "passes 2^62 bytes");
     if (most > least && array->buffers[2] == NULL) return fail_part(part, error, "has no data buffer");
@@ -280,8 +280,8 @@ static int check_stream_field(const struct fb__column_layout *column, const stru
         return fb__fail(error, EINVAL, "column '%.*s' is dictionary-encoded in the stream and plain in the schema",
                         shown, column->name);
     if (field == NULL || field->release == NULL || !format_is(field, column->format))
-        return fb__fail(error, EINVAL, "column '%.*s' has format \"%s\" in the stream and \"%s\" in the schema",
-                        shown, column->name, shown_format(field), column->format);
+        return fb__fail(error, EINVAL, "column '%.*s' has format \"%s\" in the stream and \"%s\" in the schema", shown,
+                        column->name, shown_format(field), column->format);
     if (!column->is_list) return 0;
     const struct ArrowSchema *item = field->n_children == 1 && field->children != NULL ? field->children[0] : NULL;
     if (item == NULL || item->release == NULL || item->dictionary != NULL || !format_is(item, column->item_format))

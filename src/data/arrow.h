@@ -21,9 +21,8 @@
  * for whole array rows [offset, offset + length), once, here.
  * Returns 0 or EINVAL naming the column.
  */
-FB_MUST_CHECK int fb__arrow_check_block(const struct fb__layout *layout, const uint32_t *columns,
-                                        uint32_t column_count, const struct ArrowArray *block,
-                                        struct fb_error *error);
+FB_MUST_CHECK int fb__arrow_check_block(const struct fb__layout *layout, const uint32_t *columns, uint32_t column_count,
+                                        const struct ArrowArray *block, struct fb_error *error);
 
 /* Calls release once if there is one, and marks it released. */
 void fb__arrow_release_array(struct ArrowArray *array);

@@ -136,10 +136,16 @@ static void copy_elements(const struct fb__column_layout *layout, uint8_t *value
     case FB__COPY_BYTES:
         memcpy(values, source + first * layout->source_bytes, count * layout->source_bytes);
         break;
-    case FB__COPY_BITS: bits_to_bytes(values, source, first, count); break;
-    case FB__COPY_WIDEN_I32: widen_i32(values, source + first * 4, count); break;
+    case FB__COPY_BITS:
+        bits_to_bytes(values, source, first, count);
+        break;
+    case FB__COPY_WIDEN_I32:
+        widen_i32(values, source + first * 4, count);
+        break;
     case FB__COPY_BINARY_32:
-    case FB__COPY_BINARY_64: assert(!"binary columns have no elements"); break;
+    case FB__COPY_BINARY_64:
+        assert(!"binary columns have no elements");
+        break;
     }
 }
 
@@ -162,7 +168,9 @@ static union fill load_fill(const struct fb__column_layout *layout)
 static void fill_run(uint8_t *at, uint64_t width, union fill fill, uint64_t count)
 {
     switch (width) {
-    case 1: memset(at, fill.bytes_1, count); break;
+    case 1:
+        memset(at, fill.bytes_1, count);
+        break;
     case 2:
         for (uint64_t i = 0; i < count; i++) memcpy(at + 2 * i, &fill.bytes_2, 2);
         break;
@@ -172,7 +180,8 @@ static void fill_run(uint8_t *at, uint64_t width, union fill fill, uint64_t coun
     case 8:
         for (uint64_t i = 0; i < count; i++) memcpy(at + 8 * i, &fill.bytes_8, 8);
         break;
-    default: assert(!"no element is of another width");
+    default:
+        assert(!"no element is of another width");
     }
 }
 
@@ -192,12 +201,13 @@ static inline void fill_bits(uint8_t *at, uint64_t width, union fill fill, uint6
     case 8:
         for (; nulls != 0; nulls &= nulls - 1) memcpy(at + 8 * __builtin_ctzll(nulls), &fill.bytes_8, 8);
         break;
-    default: assert(!"no element is of another width");
+    default:
+        assert(!"no element is of another width");
     }
 }
 
-static void fill_null_elements(const struct fb__column_layout *layout, uint8_t *values,
-                               const struct validity *validity, uint64_t count)
+static void fill_null_elements(const struct fb__column_layout *layout, uint8_t *values, const struct validity *validity,
+                               uint64_t count)
 {
     if (validity->bits == NULL) return;
     union fill fill = load_fill(layout);

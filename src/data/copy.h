@@ -14,9 +14,8 @@
  * column's name in the error; otherwise the fill value is stored, and with FB_NULLS_MASK the validity byte 0.
  * expected_rows: see fb__batch_extent. Only binary columns can give ENOBUFS, ENOMEM or ECANCELED.
  */
-FB_MUST_CHECK int fb__copy_rows(struct fb_batch *batch, uint32_t column, uint64_t place,
-                                const struct ArrowArray *array, uint64_t block_offset, uint64_t first_row,
-                                uint64_t row_count, uint64_t expected_rows, uint64_t *null_row,
-                                struct fb_error *error);
+FB_MUST_CHECK int fb__copy_rows(struct fb_batch *batch, uint32_t column, uint64_t place, const struct ArrowArray *array,
+                                uint64_t block_offset, uint64_t first_row, uint64_t row_count, uint64_t expected_rows,
+                                uint64_t *null_row, struct fb_error *error);
 
 #endif

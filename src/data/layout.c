@@ -27,32 +27,19 @@ struct fixed_type {
 };
 
 static const struct fixed_type fixed_types[] = {
-    {"b", FB__COPY_BITS, 0, 1, FILL_ZERO},
-    {"c", FB__COPY_BYTES, 1, 1, FILL_ZERO},
-    {"C", FB__COPY_BYTES, 1, 1, FILL_ZERO},
-    {"s", FB__COPY_BYTES, 2, 2, FILL_ZERO},
-    {"S", FB__COPY_BYTES, 2, 2, FILL_ZERO},
-    {"i", FB__COPY_BYTES, 4, 4, FILL_ZERO},
-    {"I", FB__COPY_BYTES, 4, 4, FILL_ZERO},
-    {"l", FB__COPY_BYTES, 8, 8, FILL_ZERO},
-    {"L", FB__COPY_BYTES, 8, 8, FILL_ZERO},
-    {"e", FB__COPY_BYTES, 2, 2, FILL_NAN_2},
-    {"f", FB__COPY_BYTES, 4, 4, FILL_NAN_4},
-    {"g", FB__COPY_BYTES, 8, 8, FILL_NAN_8},
-    {"tdD", FB__COPY_WIDEN_I32, 4, 8, FILL_NAT},
-    {"tdm", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tts", FB__COPY_WIDEN_I32, 4, 8, FILL_NAT},
-    {"ttm", FB__COPY_WIDEN_I32, 4, 8, FILL_NAT},
-    {"ttu", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"ttn", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tss:", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tsm:", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tsu:", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tsn:", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tDs", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tDm", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tDu", FB__COPY_BYTES, 8, 8, FILL_NAT},
-    {"tDn", FB__COPY_BYTES, 8, 8, FILL_NAT},
+    {"b", FB__COPY_BITS, 0, 1, FILL_ZERO},       {"c", FB__COPY_BYTES, 1, 1, FILL_ZERO},
+    {"C", FB__COPY_BYTES, 1, 1, FILL_ZERO},      {"s", FB__COPY_BYTES, 2, 2, FILL_ZERO},
+    {"S", FB__COPY_BYTES, 2, 2, FILL_ZERO},      {"i", FB__COPY_BYTES, 4, 4, FILL_ZERO},
+    {"I", FB__COPY_BYTES, 4, 4, FILL_ZERO},      {"l", FB__COPY_BYTES, 8, 8, FILL_ZERO},
+    {"L", FB__COPY_BYTES, 8, 8, FILL_ZERO},      {"e", FB__COPY_BYTES, 2, 2, FILL_NAN_2},
+    {"f", FB__COPY_BYTES, 4, 4, FILL_NAN_4},     {"g", FB__COPY_BYTES, 8, 8, FILL_NAN_8},
+    {"tdD", FB__COPY_WIDEN_I32, 4, 8, FILL_NAT}, {"tdm", FB__COPY_BYTES, 8, 8, FILL_NAT},
+    {"tts", FB__COPY_WIDEN_I32, 4, 8, FILL_NAT}, {"ttm", FB__COPY_WIDEN_I32, 4, 8, FILL_NAT},
+    {"ttu", FB__COPY_BYTES, 8, 8, FILL_NAT},     {"ttn", FB__COPY_BYTES, 8, 8, FILL_NAT},
+    {"tss:", FB__COPY_BYTES, 8, 8, FILL_NAT},    {"tsm:", FB__COPY_BYTES, 8, 8, FILL_NAT},
+    {"tsu:", FB__COPY_BYTES, 8, 8, FILL_NAT},    {"tsn:", FB__COPY_BYTES, 8, 8, FILL_NAT},
+    {"tDs", FB__COPY_BYTES, 8, 8, FILL_NAT},     {"tDm", FB__COPY_BYTES, 8, 8, FILL_NAT},
+    {"tDu", FB__COPY_BYTES, 8, 8, FILL_NAT},     {"tDn", FB__COPY_BYTES, 8, 8, FILL_NAT},
 };
 
 /* What people call the types that are refused, or that cannot be an element of a list. */
@@ -252,17 +239,21 @@ static int store_default_fill(struct fb__gate *gate, struct fb__column_layout *c
     static const uint64_t nan_8 = UINT64_C(0x7FF8000000000000);
     static const int64_t nat = INT64_MIN;
     switch (fill) {
-    case FILL_NAN_2: return store_fill(gate, column, &nan_2, sizeof nan_2, error);
-    case FILL_NAN_4: return store_fill(gate, column, &nan_4, sizeof nan_4, error);
-    case FILL_NAN_8: return store_fill(gate, column, &nan_8, sizeof nan_8, error);
-    case FILL_NAT: return store_fill(gate, column, &nat, sizeof nat, error);
-    case FILL_ZERO: break;
+    case FILL_NAN_2:
+        return store_fill(gate, column, &nan_2, sizeof nan_2, error);
+    case FILL_NAN_4:
+        return store_fill(gate, column, &nan_4, sizeof nan_4, error);
+    case FILL_NAN_8:
+        return store_fill(gate, column, &nan_8, sizeof nan_8, error);
+    case FILL_NAT:
+        return store_fill(gate, column, &nat, sizeof nat, error);
+    case FILL_ZERO:
+        break;
     }
     return 0;
 }
 
-static int check_fill(const struct fb__column_layout *column, const struct fb_fill_value *fill,
-                      struct fb_error *error)
+static int check_fill(const struct fb__column_layout *column, const struct fb_fill_value *fill, struct fb_error *error)
 {
     int shown = fb__text_shown_bytes(column->name);
     if (fill->bytes == NULL && fill->byte_count > 0)

@@ -208,7 +208,7 @@ int fb__stage_take_slot(struct fb__stage *stage, struct fb__worker *worker, uint
 {
     fb__lock_acquire(&stage->lock);
     if (!worker->has_slot) {
-        enum fb__worker_state before = atomic_load_explicit(&worker->state, memory_order_relaxed);
+        enum fb__worker_state before = (enum fb__worker_state)atomic_load_explicit(&worker->state, memory_order_relaxed);
         while (gives_slots_locked(stage) && !slot_is_free_locked(stage, order)) {
             fb__worker_enter(worker, FB__WORKER_WAITS_OUTPUT);
             fb__stage_poke(stage);

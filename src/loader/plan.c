@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* How many batches ahead of each other threads may be on different columns of blocks in memory. */
+#define WINDOW_BATCHES_IN_MEMORY 4
+
 static uint64_t add_saturating(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -88,6 +91,7 @@ int fb__plan_init(struct fb__plan *plan, const struct fb_loader_options *options
     plan->unit_count = source->unit_count;
     plan->column_count = pool->layout.column_count;
     plan->set_count = options->thread_count < plan->column_count ? options->thread_count : plan->column_count;
+    plan->thread_count = options->thread_count;
     plan->batch_bytes = fb__pool_batch_bytes(pool);
     void *memory;
     int code = fb__gate_alloc(plan->gate, FB_ACCOUNT_PLAN, (plan->unit_count + 1) * sizeof(uint64_t), &memory, error);
@@ -134,18 +138,36 @@ static uint64_t floor_bytes(const struct fb__plan *plan, const struct fb_source 
     return add_saturating(bytes, unit_read_bytes(plan, source, piece_rows));
 }
 
+/* Batches that take in two pieces' rows: threads on different columns of a unit may be that far apart. */
+static uint64_t window_bytes(const struct fb__plan *plan, const struct fb_source *source, uint64_t piece_rows)
+{
+    uint64_t batches = source->is_streamed ? 2 * (piece_rows / plan->batch_rows + 1) : WINDOW_BATCHES_IN_MEMORY;
+    return plan->batch_bytes > UINT64_MAX / batches ? UINT64_MAX : plan->batch_bytes * batches;
+}
+
 /*
  * Whether pieces of this size leave room for what makes them pay: the pieces of a unit and a half (a thread that is
- * done with its columns goes on to the next unit), and batches to take in two pieces' rows.
+ * done with its columns goes on to the next unit), and the batches to take in their rows.
  */
 static bool pieces_fit(const struct fb__plan *plan, const struct fb_source *source, const struct fb__pool *pool,
                        uint64_t piece_rows, uint64_t free_bytes)
 {
     uint64_t read_bytes = unit_read_bytes(plan, source, piece_rows);
-    uint64_t batches = 2 * (piece_rows / plan->batch_rows + 1);
-    uint64_t window_bytes = plan->batch_bytes > UINT64_MAX / batches ? UINT64_MAX : plan->batch_bytes * batches;
     uint64_t bytes = add_saturating(floor_bytes(plan, source, pool, piece_rows), read_bytes / 2);
-    return add_saturating(bytes, window_bytes) <= free_bytes;
+    return add_saturating(bytes, window_bytes(plan, source, piece_rows)) <= free_bytes;
+}
+
+/*
+ * What reading above the frontier can make use of: the next unit's columns and a window of batches, for each unit that
+ * the threads are on at a time. More would only be touched, not be faster: a thread that runs further ahead of the
+ * others fills batches that wait for them.
+ */
+static uint64_t useful_extra_bytes(const struct fb__plan *plan, const struct fb_source *source)
+{
+    uint64_t unit_bytes = add_saturating(unit_read_bytes(plan, source, plan->piece_rows),
+                                         window_bytes(plan, source, plan->piece_rows));
+    uint64_t units = (plan->thread_count + plan->set_count - 1) / plan->set_count;
+    return unit_bytes > UINT64_MAX / units ? UINT64_MAX : unit_bytes * units;
 }
 
 int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struct fb__pool *pool,
@@ -170,6 +192,8 @@ int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struc
     uint64_t above_bytes = free_bytes - plan->floor_bytes;
     /* An eighth stays back for strings that are longer than estimated and for batches the user keeps. */
     plan->extra_bytes = above_bytes - above_bytes / 8;
+    uint64_t useful_bytes = useful_extra_bytes(plan, source);
+    if (plan->extra_bytes > useful_bytes) plan->extra_bytes = useful_bytes;
     fb__ledger_set_extra(pool->ledger, plan->extra_bytes, plan->batch_bytes);
     return 0;
 }

@@ -27,6 +27,7 @@ struct fb__plan {
     uint64_t batch_rows;
     uint64_t batch_count;
     uint32_t column_count;
+    uint32_t thread_count;
     uint32_t set_count;
     uint32_t *set_columns;    /* columns of set 0, then of set 1, ...; ascending within a set */
     uint32_t *set_begin;      /* set_count + 1 entries */

@@ -145,7 +145,7 @@ static void measure_strings(struct block_source *source)
         if (!is_large && format != 'u' && format != 'z') continue;
         uint64_t bytes = 0;
         for (uint64_t i = 0; i < base->unit_count; i++) bytes += string_bytes(&source->blocks[i], column, is_large);
-        base->costs[column].row_bytes = base->binary_row_bytes[column] = bytes / rows + (bytes % rows != 0);
+        base->costs[column].string_bytes = base->binary_row_bytes[column] = bytes / rows + (bytes % rows != 0);
     }
 }
 

@@ -122,7 +122,7 @@ static void set_costs(struct fb_source *source, const struct fb_stream_column_co
         source->costs[i] = costs ? costs[i] : (struct fb_stream_column_cost){.weight = 1};
         char format = source->schema.children[i]->format[0];
         bool is_binary = format == 'u' || format == 'z' || format == 'U' || format == 'Z';
-        source->binary_row_bytes[i] = is_binary ? source->costs[i].row_bytes : 0;
+        source->binary_row_bytes[i] = is_binary ? source->costs[i].string_bytes : 0;
     }
 }
 

@@ -47,7 +47,10 @@ static inline uint64_t dice_next(struct dice *dice)
 }
 
 /* 0 <= result < bound */
-static inline uint64_t dice_below(struct dice *dice, uint64_t bound) { return dice_next(dice) % bound; }
+static inline uint64_t dice_below(struct dice *dice, uint64_t bound)
+{
+    return dice_next(dice) % bound;
+}
 
 /* ---- schemas -------------------------------------------------------------------------------------------------- */
 

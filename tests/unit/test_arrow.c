@@ -1,43 +1,6 @@
 /* Tests of src/data/arrow: malformed blocks are refused before a buffer is read, releases happen once. */
 #include "arrow_bench.h"
 
-#define ROWS 10
-#define CHILD_OFFSET 3 /* every array has 3 slots before its first row */
-
-static struct ArrowArray plain_array(size_t slots, size_t bytes)
-{
-    struct ArrowArray array = fixture_array((int64_t)slots - CHILD_OFFSET, CHILD_OFFSET, 0, 2);
-    memset(fixture_add_buffer(&array, 1, bytes, 0), 0, bytes);
-    return array;
-}
-
-static struct ArrowArray string_array(size_t slots, size_t width)
-{
-    struct ArrowArray array = fixture_array((int64_t)slots - CHILD_OFFSET, CHILD_OFFSET, 0, 3);
-    uint8_t *offsets = fixture_add_buffer(&array, 1, (slots + 1) * width, 0);
-    for (uint64_t i = 0; i <= slots; i++) {
-        uint64_t offset = 2 * i;
-        memcpy(offsets + i * width, &offset, width); /* little-endian */
-    }
-    memset(fixture_add_buffer(&array, 2, 2 * slots, 0), 'x', 2 * slots);
-    return array;
-}
-
-/* A good block of ROWS rows at offset 2 of its children. */
-static struct ArrowArray make_block(void)
-{
-    const size_t slots = ROWS + 2 + CHILD_OFFSET;
-    struct ArrowArray block = fixture_array(ROWS, 2, 0, 1);
-    fixture_add_child(&block, plain_array(slots, slots * 4));
-    fixture_add_child(&block, plain_array(slots, (slots + 7) / 8));
-    struct ArrowArray vector = fixture_array(ROWS + 2, CHILD_OFFSET, 0, 1);
-    fixture_add_child(&vector, plain_array(3 * slots + CHILD_OFFSET, (3 * slots + CHILD_OFFSET) * 4));
-    fixture_add_child(&block, vector);
-    fixture_add_child(&block, string_array(slots, 4));
-    fixture_add_child(&block, string_array(slots, 8));
-    return block;
-}
-
 static void set_bitmap(struct ArrowArray *array, uint8_t byte)
 {
     size_t bytes = (size_t)(array->length + array->offset + 7) / 8;
@@ -58,18 +21,39 @@ static void set_offset_64(struct ArrowArray *array, int64_t slot, int64_t value)
 
 /* ---- malformed blocks: each function spoils one thing of a good block ------------------------------------------ */
 
-static void struct_length_negative(struct ArrowArray *block) { block->length = -1; }
-static void struct_offset_negative(struct ArrowArray *block) { block->offset = -1; }
-static void struct_end_wraps(struct ArrowArray *block) { block->length = block->offset = INT64_MAX; }
-static void struct_end_too_far(struct ArrowArray *block) { block->offset = INT64_C(1) << 62; }
-static void struct_null_count_low(struct ArrowArray *block) { block->null_count = -2; }
-static void struct_null_count_high(struct ArrowArray *block) { block->null_count = ROWS + 1; }
+static void struct_length_negative(struct ArrowArray *block)
+{
+    block->length = -1;
+}
+static void struct_offset_negative(struct ArrowArray *block)
+{
+    block->offset = -1;
+}
+static void struct_end_wraps(struct ArrowArray *block)
+{
+    block->length = block->offset = INT64_MAX;
+}
+static void struct_end_too_far(struct ArrowArray *block)
+{
+    block->offset = INT64_C(1) << 62;
+}
+static void struct_null_count_low(struct ArrowArray *block)
+{
+    block->null_count = -2;
+}
+static void struct_null_count_high(struct ArrowArray *block)
+{
+    block->null_count = ROWS + 1;
+}
 static void struct_has_nulls(struct ArrowArray *block)
 {
     set_bitmap(block, 0xFF);
     block->null_count = 1;
 }
-static void struct_has_nulls_without_bitmap(struct ArrowArray *block) { block->null_count = 1; }
+static void struct_has_nulls_without_bitmap(struct ArrowArray *block)
+{
+    block->null_count = 1;
+}
 static void struct_hides_a_null(struct ArrowArray *block)
 {
     set_bitmap(block, 0xFF);
@@ -82,13 +66,34 @@ static void struct_hides_a_last_null(struct ArrowArray *block)
     ((uint8_t *)(uintptr_t)block->buffers[0])[1] = 0xF7; /* slot 11 is the block's last row */
     block->null_count = -1;
 }
-static void struct_buffers_none(struct ArrowArray *block) { block->n_buffers = 0; }
-static void struct_buffers_two(struct ArrowArray *block) { block->n_buffers = 2; }
-static void struct_buffers_missing(struct ArrowArray *block) { block->buffers = NULL; }
-static void struct_children_few(struct ArrowArray *block) { block->n_children = COLUMN_COUNT - 1; }
-static void struct_children_negative(struct ArrowArray *block) { block->n_children = -1; }
-static void struct_children_missing(struct ArrowArray *block) { block->children = NULL; }
-static void struct_dictionary(struct ArrowArray *block) { block->dictionary = block; }
+static void struct_buffers_none(struct ArrowArray *block)
+{
+    block->n_buffers = 0;
+}
+static void struct_buffers_two(struct ArrowArray *block)
+{
+    block->n_buffers = 2;
+}
+static void struct_buffers_missing(struct ArrowArray *block)
+{
+    block->buffers = NULL;
+}
+static void struct_children_few(struct ArrowArray *block)
+{
+    block->n_children = COLUMN_COUNT - 1;
+}
+static void struct_children_negative(struct ArrowArray *block)
+{
+    block->n_children = -1;
+}
+static void struct_children_missing(struct ArrowArray *block)
+{
+    block->children = NULL;
+}
+static void struct_dictionary(struct ArrowArray *block)
+{
+    block->dictionary = block;
+}
 
 static void child_missing(struct ArrowArray *block)
 {
@@ -97,50 +102,164 @@ static void child_missing(struct ArrowArray *block)
     children[COUNT] = NULL;
     block->children = children;
 }
-static void child_released(struct ArrowArray *block) { block->children[FLAG]->release(block->children[FLAG]); }
-static void child_length_negative(struct ArrowArray *block) { block->children[COUNT]->length = -1; }
-static void child_length_short(struct ArrowArray *block) { block->children[COUNT]->length = ROWS + 1; }
-static void child_offset_negative(struct ArrowArray *block) { block->children[COUNT]->offset = INT64_MIN; }
-static void child_end_wraps(struct ArrowArray *block) { block->children[COUNT]->length = INT64_MAX; }
-static void child_bytes_too_many(struct ArrowArray *block) { block->children[COUNT]->offset = INT64_C(1) << 60; }
-static void child_null_count_low(struct ArrowArray *block) { block->children[COUNT]->null_count = INT64_MIN; }
-static void child_null_count_high(struct ArrowArray *block) { block->children[COUNT]->null_count = ROWS + 3; }
-static void child_nulls_without_bitmap(struct ArrowArray *block) { block->children[COUNT]->null_count = 1; }
-static void child_dictionary(struct ArrowArray *block) { block->children[COUNT]->dictionary = block; }
-static void child_buffers_missing(struct ArrowArray *block) { block->children[COUNT]->buffers = NULL; }
-static void child_buffers_one(struct ArrowArray *block) { block->children[COUNT]->n_buffers = 1; }
-static void child_buffers_negative(struct ArrowArray *block) { block->children[COUNT]->n_buffers = -1; }
-static void child_children(struct ArrowArray *block) { block->children[COUNT]->n_children = 1; }
-static void child_data_missing(struct ArrowArray *block) { block->children[COUNT]->buffers[1] = NULL; }
-static void bool_data_missing(struct ArrowArray *block) { block->children[FLAG]->buffers[1] = NULL; }
-static void bool_length_short(struct ArrowArray *block) { block->children[FLAG]->length = ROWS + 1; }
-static void bool_end_too_far(struct ArrowArray *block) { block->children[FLAG]->offset = INT64_C(1) << 62; }
+static void child_released(struct ArrowArray *block)
+{
+    block->children[FLAG]->release(block->children[FLAG]);
+}
+static void child_length_negative(struct ArrowArray *block)
+{
+    block->children[COUNT]->length = -1;
+}
+static void child_length_short(struct ArrowArray *block)
+{
+    block->children[COUNT]->length = ROWS + 1;
+}
+static void child_offset_negative(struct ArrowArray *block)
+{
+    block->children[COUNT]->offset = INT64_MIN;
+}
+static void child_end_wraps(struct ArrowArray *block)
+{
+    block->children[COUNT]->length = INT64_MAX;
+}
+static void child_bytes_too_many(struct ArrowArray *block)
+{
+    block->children[COUNT]->offset = INT64_C(1) << 60;
+}
+static void child_null_count_low(struct ArrowArray *block)
+{
+    block->children[COUNT]->null_count = INT64_MIN;
+}
+static void child_null_count_high(struct ArrowArray *block)
+{
+    block->children[COUNT]->null_count = ROWS + 3;
+}
+static void child_nulls_without_bitmap(struct ArrowArray *block)
+{
+    block->children[COUNT]->null_count = 1;
+}
+static void child_dictionary(struct ArrowArray *block)
+{
+    block->children[COUNT]->dictionary = block;
+}
+static void child_buffers_missing(struct ArrowArray *block)
+{
+    block->children[COUNT]->buffers = NULL;
+}
+static void child_buffers_one(struct ArrowArray *block)
+{
+    block->children[COUNT]->n_buffers = 1;
+}
+static void child_buffers_negative(struct ArrowArray *block)
+{
+    block->children[COUNT]->n_buffers = -1;
+}
+static void child_children(struct ArrowArray *block)
+{
+    block->children[COUNT]->n_children = 1;
+}
+static void child_data_missing(struct ArrowArray *block)
+{
+    block->children[COUNT]->buffers[1] = NULL;
+}
+static void bool_data_missing(struct ArrowArray *block)
+{
+    block->children[FLAG]->buffers[1] = NULL;
+}
+static void bool_length_short(struct ArrowArray *block)
+{
+    block->children[FLAG]->length = ROWS + 1;
+}
+static void bool_end_too_far(struct ArrowArray *block)
+{
+    block->children[FLAG]->offset = INT64_C(1) << 62;
+}
 
-static void list_buffers_two(struct ArrowArray *block) { block->children[VECTOR]->n_buffers = 2; }
-static void list_children_none(struct ArrowArray *block) { block->children[VECTOR]->n_children = 0; }
-static void list_children_missing(struct ArrowArray *block) { block->children[VECTOR]->children = NULL; }
-static void list_bytes_too_many(struct ArrowArray *block) { block->children[VECTOR]->offset = INT64_C(1) << 59; }
-static void list_nulls_without_bitmap(struct ArrowArray *block) { block->children[VECTOR]->null_count = 2; }
-static struct ArrowArray *items_of(struct ArrowArray *block) { return block->children[VECTOR]->children[0]; }
-static void items_released(struct ArrowArray *block) { items_of(block)->release(items_of(block)); }
-static void items_short(struct ArrowArray *block) { items_of(block)->length = 3 * (ROWS + 2 + CHILD_OFFSET) - 1; }
-static void items_length_negative(struct ArrowArray *block) { items_of(block)->length = -45; }
-static void items_offset_negative(struct ArrowArray *block) { items_of(block)->offset = -1; }
-static void items_data_missing(struct ArrowArray *block) { items_of(block)->buffers[1] = NULL; }
-static void items_buffers_three(struct ArrowArray *block) { items_of(block)->n_buffers = 3; }
-static void items_nulls_without_bitmap(struct ArrowArray *block) { items_of(block)->null_count = 1; }
-static void items_dictionary(struct ArrowArray *block) { items_of(block)->dictionary = block; }
-static void items_children(struct ArrowArray *block) { items_of(block)->n_children = 2; }
+static void list_buffers_two(struct ArrowArray *block)
+{
+    block->children[VECTOR]->n_buffers = 2;
+}
+static void list_children_none(struct ArrowArray *block)
+{
+    block->children[VECTOR]->n_children = 0;
+}
+static void list_children_missing(struct ArrowArray *block)
+{
+    block->children[VECTOR]->children = NULL;
+}
+static void list_bytes_too_many(struct ArrowArray *block)
+{
+    block->children[VECTOR]->offset = INT64_C(1) << 59;
+}
+static void list_nulls_without_bitmap(struct ArrowArray *block)
+{
+    block->children[VECTOR]->null_count = 2;
+}
+static struct ArrowArray *items_of(struct ArrowArray *block)
+{
+    return block->children[VECTOR]->children[0];
+}
+static void items_released(struct ArrowArray *block)
+{
+    items_of(block)->release(items_of(block));
+}
+static void items_short(struct ArrowArray *block)
+{
+    items_of(block)->length = 3 * (ROWS + 2 + CHILD_OFFSET) - 1;
+}
+static void items_length_negative(struct ArrowArray *block)
+{
+    items_of(block)->length = -45;
+}
+static void items_offset_negative(struct ArrowArray *block)
+{
+    items_of(block)->offset = -1;
+}
+static void items_data_missing(struct ArrowArray *block)
+{
+    items_of(block)->buffers[1] = NULL;
+}
+static void items_buffers_three(struct ArrowArray *block)
+{
+    items_of(block)->n_buffers = 3;
+}
+static void items_nulls_without_bitmap(struct ArrowArray *block)
+{
+    items_of(block)->null_count = 1;
+}
+static void items_dictionary(struct ArrowArray *block)
+{
+    items_of(block)->dictionary = block;
+}
+static void items_children(struct ArrowArray *block)
+{
+    items_of(block)->n_children = 2;
+}
 
-static void text_buffers_two(struct ArrowArray *block) { block->children[TEXT]->n_buffers = 2; }
-static void text_offsets_missing(struct ArrowArray *block) { block->children[TEXT]->buffers[1] = NULL; }
-static void text_bytes_missing(struct ArrowArray *block) { block->children[TEXT]->buffers[2] = NULL; }
-static void text_first_negative(struct ArrowArray *block) { set_offset_32(block->children[TEXT], CHILD_OFFSET, -1); }
+static void text_buffers_two(struct ArrowArray *block)
+{
+    block->children[TEXT]->n_buffers = 2;
+}
+static void text_offsets_missing(struct ArrowArray *block)
+{
+    block->children[TEXT]->buffers[1] = NULL;
+}
+static void text_bytes_missing(struct ArrowArray *block)
+{
+    block->children[TEXT]->buffers[2] = NULL;
+}
+static void text_first_negative(struct ArrowArray *block)
+{
+    set_offset_32(block->children[TEXT], CHILD_OFFSET, -1);
+}
 static void text_middle_negative(struct ArrowArray *block)
 {
     set_offset_32(block->children[TEXT], CHILD_OFFSET + 5, INT32_MIN);
 }
-static void text_backwards(struct ArrowArray *block) { set_offset_32(block->children[TEXT], CHILD_OFFSET + 5, 5); }
+static void text_backwards(struct ArrowArray *block)
+{
+    set_offset_32(block->children[TEXT], CHILD_OFFSET + 5, 5);
+}
 static void text_last_backwards(struct ArrowArray *block)
 {
     set_offset_32(block->children[TEXT], CHILD_OFFSET + ROWS + 2, 0);
@@ -164,7 +283,10 @@ static void blob_backwards(struct ArrowArray *block)
 {
     set_offset_64(block->children[BLOB], CHILD_OFFSET + 5, INT64_MAX);
 }
-static void blob_bytes_missing(struct ArrowArray *block) { block->children[BLOB]->buffers[2] = NULL; }
+static void blob_bytes_missing(struct ArrowArray *block)
+{
+    block->children[BLOB]->buffers[2] = NULL;
+}
 static void blob_too_far(struct ArrowArray *block)
 {
     set_offset_64(block->children[BLOB], CHILD_OFFSET + ROWS + 2, (INT64_C(1) << 62) + 1);
@@ -432,9 +554,18 @@ static void release_happens_once_and_marks(void)
 }
 
 static int lazy_releases;
-static void lazy_release_array(struct ArrowArray *array) { (void)array, lazy_releases++; }
-static void lazy_release_schema(struct ArrowSchema *schema) { (void)schema, lazy_releases++; }
-static void lazy_release_stream(struct ArrowArrayStream *stream) { (void)stream, lazy_releases++; }
+static void lazy_release_array(struct ArrowArray *array)
+{
+    (void)array, lazy_releases++;
+}
+static void lazy_release_schema(struct ArrowSchema *schema)
+{
+    (void)schema, lazy_releases++;
+}
+static void lazy_release_stream(struct ArrowArrayStream *stream)
+{
+    (void)stream, lazy_releases++;
+}
 
 static void a_producer_that_forgets_to_mark_is_not_called_twice(void)
 {

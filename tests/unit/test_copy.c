@@ -16,11 +16,26 @@
 static const char *const binary_formats[] = {"u", "z", "U", "Z"};
 static const uint64_t list_sizes[] = {3, 1, 0, 7};
 
-static bool is_list(uint32_t column) { return column >= LIST_COLUMNS_AT && column < BINARY_COLUMNS_AT; }
-static bool is_binary(uint32_t column) { return column >= BINARY_COLUMNS_AT; }
-static const struct fixed_case *case_of(uint32_t column) { return &fixed_cases[column % FIXED_CASE_COUNT]; }
-static uint64_t list_size_of(uint32_t column) { return is_list(column) ? list_sizes[column % 4] : 1; }
-static uint64_t width_of(uint32_t column) { return column - BINARY_COLUMNS_AT < 2 ? 4 : 8; }
+static bool is_list(uint32_t column)
+{
+    return column >= LIST_COLUMNS_AT && column < BINARY_COLUMNS_AT;
+}
+static bool is_binary(uint32_t column)
+{
+    return column >= BINARY_COLUMNS_AT;
+}
+static const struct fixed_case *case_of(uint32_t column)
+{
+    return &fixed_cases[column % FIXED_CASE_COUNT];
+}
+static uint64_t list_size_of(uint32_t column)
+{
+    return is_list(column) ? list_sizes[column % 4] : 1;
+}
+static uint64_t width_of(uint32_t column)
+{
+    return column - BINARY_COLUMNS_AT < 2 ? 4 : 8;
+}
 
 static struct ArrowSchema make_schema(void)
 {
@@ -44,7 +59,10 @@ static void set_bit(uint8_t *bits, uint64_t i, bool is_set)
     bits[i / 8] = (uint8_t)(is_set ? bits[i / 8] | mask : bits[i / 8] & ~mask);
 }
 
-static bool get_bit(const void *bits, uint64_t i) { return (((const uint8_t *)bits)[i / 8] >> (i % 8) & 1) != 0; }
+static bool get_bit(const void *bits, uint64_t i)
+{
+    return (((const uint8_t *)bits)[i / 8] >> (i % 8) & 1) != 0;
+}
 
 static void fill_random(struct dice *dice, uint8_t *bytes, size_t count)
 {
@@ -325,9 +343,18 @@ static void play_rounds(enum fb_null_policy policy, uint64_t first_seed)
     }
 }
 
-static void rows_without_nulls_are_copied_as_they_are(void) { play_rounds(FB_NULLS_ERROR, 1000); }
-static void nulls_become_the_fill_value(void) { play_rounds(FB_NULLS_FILL, 2000); }
-static void nulls_become_the_fill_value_and_a_zero_in_the_mask(void) { play_rounds(FB_NULLS_MASK, 3000); }
+static void rows_without_nulls_are_copied_as_they_are(void)
+{
+    play_rounds(FB_NULLS_ERROR, 1000);
+}
+static void nulls_become_the_fill_value(void)
+{
+    play_rounds(FB_NULLS_FILL, 2000);
+}
+static void nulls_become_the_fill_value_and_a_zero_in_the_mask(void)
+{
+    play_rounds(FB_NULLS_MASK, 3000);
+}
 
 int main(void)
 {

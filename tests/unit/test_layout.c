@@ -8,7 +8,8 @@
 static struct ArrowSchema whole_schema(void)
 {
     struct ArrowSchema schema = fixture_schema("+s", "");
-    for (size_t i = 0; i < FIXED_CASE_COUNT; i++) fixture_add_field(&schema, fixture_schema(fixed_cases[i].format, "x"));
+    for (size_t i = 0; i < FIXED_CASE_COUNT; i++)
+        fixture_add_field(&schema, fixture_schema(fixed_cases[i].format, "x"));
     for (size_t i = 0; i < FIXED_CASE_COUNT; i++)
         fixture_add_field(&schema, fixture_list_schema(fixed_cases[i].format, 3, "list"));
     static const char *const formats[] = {"u", "z", "U", "Z"};
@@ -255,9 +256,8 @@ static void sizes_beyond_2_to_the_62_are_refused(void)
         struct fb__gate gate;
         struct fb__layout layout;
         struct fb_error error;
-        struct fb_loader_options options = {.batch_rows = cases[i].rows,
-                                            .fill_values = &fill_value,
-                                            .fill_value_count = cases[i].has_fill ? 1 : 0};
+        struct fb_loader_options options = {
+            .batch_rows = cases[i].rows, .fill_values = &fill_value, .fill_value_count = cases[i].has_fill ? 1 : 0};
         fixture_gate_init(&gate, &book, NO_LIMIT_BYTES);
         CHECK_EQUAL(fb__layout_init(&layout, &gate, &schema, costs[cases[i].costs], &options, &error), cases[i].rc);
         if (cases[i].rc != 0) CHECK_CONTAINS(error.message, "lower batch_size");

@@ -147,15 +147,42 @@ static void a_long_name_does_not_hide_what_to_do(void)
 
 /* ---- malformed schemas ---------------------------------------------------------------------------------------- */
 
-static void spoil_release(struct ArrowSchema *field) { field->release = NULL; }
-static void spoil_format(struct ArrowSchema *field) { field->format = NULL; }
-static void empty_format(struct ArrowSchema *field) { field->format = ""; }
-static void spoil_name(struct ArrowSchema *field) { field->name = NULL; }
-static void latin_1_name(struct ArrowSchema *field) { field->name = "caf\xe9"; }
-static void surrogate_name(struct ArrowSchema *field) { field->name = "\xed\xa0\x80"; }
-static void latin_1_format(struct ArrowSchema *field) { field->format = "tsn:\xe9"; }
-static void negative_children(struct ArrowSchema *field) { field->n_children = -1; }
-static void children_of_nothing(struct ArrowSchema *field) { field->n_children = 1; }
+static void spoil_release(struct ArrowSchema *field)
+{
+    field->release = NULL;
+}
+static void spoil_format(struct ArrowSchema *field)
+{
+    field->format = NULL;
+}
+static void empty_format(struct ArrowSchema *field)
+{
+    field->format = "";
+}
+static void spoil_name(struct ArrowSchema *field)
+{
+    field->name = NULL;
+}
+static void latin_1_name(struct ArrowSchema *field)
+{
+    field->name = "caf\xe9";
+}
+static void surrogate_name(struct ArrowSchema *field)
+{
+    field->name = "\xed\xa0\x80";
+}
+static void latin_1_format(struct ArrowSchema *field)
+{
+    field->format = "tsn:\xe9";
+}
+static void negative_children(struct ArrowSchema *field)
+{
+    field->n_children = -1;
+}
+static void children_of_nothing(struct ArrowSchema *field)
+{
+    field->n_children = 1;
+}
 
 static void long_format(struct ArrowSchema *field)
 {
@@ -176,7 +203,10 @@ static void string_with_child(struct ArrowSchema *field)
     child_of_plain(field);
 }
 
-static void list_without_child(struct ArrowSchema *field) { field->format = "+w:4"; }
+static void list_without_child(struct ArrowSchema *field)
+{
+    field->format = "+w:4";
+}
 
 static void list_of_two(struct ArrowSchema *field)
 {
@@ -305,11 +335,27 @@ static void a_schema_must_be_a_struct_of_columns(void)
 
 static void text_is_utf8_only_in_its_shortest_form(void)
 {
-    static const char *const good[] = {"", "a", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
-                                       "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
-    static const char *const bad[] = {"\x80",         "\xc1\xbf",         "\xc3",         "\xe0\x9f\xbf", "\xed\xa0\x80",
-                                      "\xe2\x82",     "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
-                                      "\xf0\x90\x80", "\xe2\x28\xa1",     "\xff"};
+    static const char *const good[] = {"",
+                                       "a",
+                                       "\xc2\x80",
+                                       "\xdf\xbf",
+                                       "\xe0\xa0\x80",
+                                       "\xed\x9f\xbf",
+                                       "\xee\x80\x80",
+                                       "\xf0\x90\x80\x80",
+                                       "\xf4\x8f\xbf\xbf"};
+    static const char *const bad[] = {"\x80",
+                                      "\xc1\xbf",
+                                      "\xc3",
+                                      "\xe0\x9f\xbf",
+                                      "\xed\xa0\x80",
+                                      "\xe2\x82",
+                                      "\xf0\x8f\xbf\xbf",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf5\x80\x80\x80",
+                                      "\xf0\x90\x80",
+                                      "\xe2\x28\xa1",
+                                      "\xff"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) CHECK(fb__text_is_utf8(good[i]));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK(!fb__text_is_utf8(bad[i]));
     CHECK_EQUAL(fb__text_valid_bytes("\xc3\xa4\xc3\xa4", 3), 2);

@@ -320,6 +320,28 @@ static void a_waiting_request_evicts_as_many_as_it_needs(void)
     end_ledger(&shelf);
 }
 
+static void who_waits_behind_another_evicts_nothing(void)
+{
+    struct shelf shelf;
+    struct buffer idle;
+    struct fb__grant filler = {0};
+    struct fb__ledger *ledger = make_ledger(&shelf, 100);
+    fb__ledger_set_extra(ledger, 100, 0);
+    CHECK_EQUAL(reserve(ledger, &filler, 0, 60), 0);
+    make_idle(ledger, &idle, 40);
+    struct ask lowest = {.order = 10, .bytes = 50};
+    struct ask next = {.order = 20, .bytes = 20}; /* the idle bytes would do for it, but not for the lowest */
+    start_ask(ledger, &lowest);
+    start_ask(ledger, &next);
+    CHECK_EQUAL(fb__ledger_account_bytes(ledger, FB_ACCOUNT_POOL), 40);
+    CHECK(fb__ledger_refuse_waiting(ledger));
+    CHECK_EQUAL(join_ask(&lowest), ENOBUFS);
+    join_and_release(&next); /* once it is the lowest it evicts them */
+    CHECK_EQUAL(shelf.eviction_count, 1);
+    fb__ledger_release(ledger, &filler);
+    end_ledger(&shelf);
+}
+
 static void bytes_on_their_way_back_are_waited_for_not_evicted_for(void)
 {
     struct shelf shelf;
@@ -515,6 +537,12 @@ static void starved_is_who_lacks_bytes_that_no_eviction_gives(void)
     fb__ledger_set_extra(ledger, 7, 0); /* now it is the extra that lacks more */
     CHECK(fb__ledger_is_starved(ledger, &missing_bytes));
     CHECK_EQUAL(missing_bytes, 28);
+    fb__ledger_move(ledger, &filler, FB_ACCOUNT_READ, 9); /* above the frontier: 85 where only 7 are extra */
+    CHECK(fb__ledger_is_starved(ledger, &missing_bytes));
+    CHECK_EQUAL(missing_bytes, 113);
+    fb__ledger_set_extra(ledger, 115, 0); /* now the limit: 20 against the 5 that the extra lacks */
+    CHECK(fb__ledger_is_starved(ledger, &missing_bytes));
+    CHECK_EQUAL(missing_bytes, 20);
     fb__ledger_set_frontier(ledger, 10);
     CHECK(fb__ledger_is_starved(ledger, &missing_bytes));
     CHECK_EQUAL(missing_bytes, 20);
@@ -539,6 +567,7 @@ int main(void)
     RUN(a_warm_request_waits_for_an_idle_grant_as_well);
     RUN(a_waiting_warm_request_above_the_frontier_keeps_to_the_extra);
     RUN(a_waiting_request_evicts_as_many_as_it_needs);
+    RUN(who_waits_behind_another_evicts_nothing);
     RUN(bytes_on_their_way_back_are_waited_for_not_evicted_for);
     RUN(nobody_is_refused_for_bytes_that_another_thread_is_evicting);
     RUN(cancelling_ends_waiting_from_an_order_on_until_resumed);

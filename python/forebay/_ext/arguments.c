@@ -5,6 +5,7 @@
 
 #define LONGEST_NS (UINT64_C(1) << 62) /* 146 years: far enough to be no limit, and sums with the clock cannot wrap */
 
+/* Seconds as nanoseconds; -1 with an exception. */
 static int seconds_as_ns(PyObject *seconds_object, const char *name, uint64_t *out_ns)
 {
     double seconds = PyFloat_AsDouble(seconds_object);
@@ -15,50 +16,6 @@ static int seconds_as_ns(PyObject *seconds_object, const char *name, uint64_t *o
     }
     double nanoseconds = seconds * 1e9;
     *out_ns = nanoseconds < (double)LONGEST_NS ? (uint64_t)nanoseconds : LONGEST_NS;
-    return 0;
-}
-
-int fb__py_parse_arguments(struct fb__py_arguments *parsed, struct fb__py_state *state, PyObject *arguments, PyObject *keywords)
-{
-    static char *names[] = {"source",      "batch_rows",  "memory_limit",  "prefetch_batches", "thread_count",
-                            "preserve_order", "drop_last", "null_policy",  "fill_values",      "dtypes",
-                            "column_class", "timeout",    "close_timeout", NULL};
-    int preserve_order, drop_last, null_policy;
-    long long prefetch_batches;
-    long thread_count;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!$OOLlppiO!O!OOO:Loader", names, state->source_type,
-                                     &parsed->source, &parsed->batch_rows, &parsed->memory_limit, &prefetch_batches,
-                                     &thread_count, &preserve_order, &drop_last, &null_policy, &PyList_Type,
-                                     &parsed->fill_values, &PyList_Type, &parsed->dtypes, &parsed->column_class,
-                                     &parsed->timeout, &parsed->close_timeout))
-        return -1;
-    struct fb_loader_options *options = &parsed->options;
-    options->batch_rows = PyLong_AsUnsignedLongLong(parsed->batch_rows);
-    if (PyErr_Occurred()) return -1;
-    options->memory_limit_bytes = PyLong_AsUnsignedLongLong(parsed->memory_limit);
-    if (PyErr_Occurred()) return -1;
-    if (thread_count < 1 || thread_count > UINT32_MAX) {
-        PyErr_Format(PyExc_ValueError, "thread_count must be at least 1, not %ld", thread_count);
-        return -1;
-    }
-    if (prefetch_batches < FB_PREFETCH_ADAPTIVE) {
-        PyErr_Format(PyExc_ValueError, "prefetch_batches must be -1 (adaptive) or at least 0, not %lld",
-                     prefetch_batches);
-        return -1;
-    }
-    if (null_policy < FB_NULLS_ERROR || null_policy > FB_NULLS_MASK) {
-        PyErr_Format(PyExc_ValueError, "null_policy must be 0 (error), 1 (fill) or 2 (mask), not %d", null_policy);
-        return -1;
-    }
-    if (!PyCallable_Check(parsed->column_class)) {
-        PyErr_SetString(PyExc_TypeError, "column_class must be callable");
-        return -1;
-    }
-    options->prefetch_batches = prefetch_batches;
-    options->thread_count = (uint32_t)thread_count;
-    options->preserve_order = preserve_order != 0;
-    options->drop_last = drop_last != 0;
-    options->null_policy = (enum fb_null_policy)null_policy;
     return 0;
 }
 
@@ -98,12 +55,77 @@ static int parse_fill_values(struct fb__py_arguments *parsed)
     return 0;
 }
 
+/* Checks what was parsed, and puts it into parsed->options. */
+static int check_options(struct fb__py_arguments *parsed, long long prefetch_batches, long thread_count,
+                         int null_policy)
+{
+    struct fb_loader_options *options = &parsed->options;
+    options->batch_rows = PyLong_AsUnsignedLongLong(parsed->batch_rows);
+    if (PyErr_Occurred()) return -1;
+    options->memory_limit_bytes = PyLong_AsUnsignedLongLong(parsed->memory_limit);
+    if (PyErr_Occurred()) return -1;
+    if (thread_count < 1 || thread_count > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "thread_count must be at least 1, not %ld", thread_count);
+        return -1;
+    }
+    if (prefetch_batches < FB_PREFETCH_ADAPTIVE) {
+        PyErr_Format(PyExc_ValueError, "prefetch_batches must be -1 (adaptive) or at least 0, not %lld",
+                     prefetch_batches);
+        return -1;
+    }
+    if (null_policy < FB_NULLS_ERROR || null_policy > FB_NULLS_MASK) {
+        PyErr_Format(PyExc_ValueError, "null_policy must be 0 (error), 1 (fill) or 2 (mask), not %d", null_policy);
+        return -1;
+    }
+    if (!PyCallable_Check(parsed->column_class)) {
+        PyErr_SetString(PyExc_TypeError, "column_class must be callable");
+        return -1;
+    }
+    options->prefetch_batches = prefetch_batches;
+    options->thread_count = (uint32_t)thread_count;
+    options->null_policy = (enum fb_null_policy)null_policy;
+    return 0;
+}
+
+int fb__py_parse_arguments(struct fb__py_arguments *parsed, struct fb__py_state *state, PyObject *arguments,
+                           PyObject *keywords)
+{
+    static char *names[] = {
+        "source",      "batch_rows",  "memory_limit", "prefetch_batches", "thread_count", "preserve_order", "drop_last",
+        "null_policy", "fill_values", "dtypes",       "column_class",     "timeout",      "close_timeout",  NULL};
+    int preserve_order, drop_last, null_policy;
+    long long prefetch_batches;
+    long thread_count;
+    PyObject *timeout, *close_timeout;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!$OOLlppiO!O!OOO:Loader", names, state->source_type,
+                                     &parsed->source, &parsed->batch_rows, &parsed->memory_limit, &prefetch_batches,
+                                     &thread_count, &preserve_order, &drop_last, &null_policy, &PyList_Type,
+                                     &parsed->fill_values, &PyList_Type, &parsed->dtypes, &parsed->column_class,
+                                     &timeout, &close_timeout))
+        return -1;
+    parsed->options.preserve_order = preserve_order != 0;
+    parsed->options.drop_last = drop_last != 0;
+    if (check_options(parsed, prefetch_batches, thread_count, null_policy) < 0) return -1;
+    parsed->timeout_ns = FB_NO_DEADLINE;
+    if (timeout != Py_None && seconds_as_ns(timeout, "timeout", &parsed->timeout_ns) < 0) return -1;
+    if (seconds_as_ns(close_timeout, "close_timeout", &parsed->close_timeout_ns) < 0) return -1;
+    return parse_fill_values(parsed);
+}
+
+void fb__py_free_arguments(struct fb__py_arguments *parsed)
+{
+    PyMem_Free(parsed->fills);
+    Py_XDECREF(parsed->fill_pairs);
+}
+
 /* The dtype of one column as it is in dtypes. */
 static int plan_dtype(struct fb__py_column_plan *plan, PyObject *dtype, bool is_binary)
 {
     if (is_binary != (dtype == Py_None)) {
-        PyErr_Format(PyExc_ValueError, is_binary ? "column %R is a string or binary column: its dtype must be None"
-                                                 : "column %R needs a dtype", plan->key);
+        PyErr_Format(PyExc_ValueError,
+                     is_binary ? "column %R is a string or binary column: its dtype must be None"
+                               : "column %R needs a dtype",
+                     plan->key);
         return -1;
     }
     if (is_binary) return 0;

@@ -37,7 +37,8 @@ static PyObject *array_over(struct fb__py_batch *batch, PyArray_Descr *dtype, in
 {
     Py_INCREF((PyObject *)dtype); /* PyArray_NewFromDescr takes one */
     int flags = memory ? NPY_ARRAY_CARRAY : 0;
-    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, dtype, dimension_count, dimensions, NULL, memory, flags, NULL);
+    PyObject *array =
+        PyArray_NewFromDescr(&PyArray_Type, dtype, dimension_count, dimensions, NULL, memory, flags, NULL);
     if (!array || !memory) return array;
     Py_INCREF((PyObject *)batch);
     if (PyArray_SetBaseObject((PyArrayObject *)array, (PyObject *)batch) == 0) return array;

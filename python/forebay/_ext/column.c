@@ -184,7 +184,8 @@ static PyObject *column_arrow_c_array(PyObject *object, PyObject *arguments, PyO
 {
     static char *names[] = {"requested_schema", NULL};
     PyObject *requested_schema = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:__arrow_c_array__", names, &requested_schema)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:__arrow_c_array__", names, &requested_schema))
+        return NULL;
     if (requested_schema != Py_None && !PyCapsule_IsValid(requested_schema, "arrow_schema")) {
         PyErr_SetString(PyExc_TypeError, "requested_schema must be None or an arrow_schema capsule");
         return NULL;

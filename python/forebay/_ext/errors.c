@@ -62,8 +62,8 @@ static void raise_with(PyObject *class, PyObject *message, PyObject *attributes,
 /* "<path>, row group <g>: <message>", as far as they are known. */
 static PyObject *located_message(const struct fb_error *error, PyObject *path, PyObject *row_group)
 {
-    PyObject *text = PyUnicode_DecodeUTF8(error->message, (Py_ssize_t)strnlen(error->message, sizeof error->message),
-                                          "replace");
+    PyObject *text =
+        PyUnicode_DecodeUTF8(error->message, (Py_ssize_t)strnlen(error->message, sizeof error->message), "replace");
     if (!text) return NULL;
     PyObject *message;
     if (path != Py_None && row_group != Py_None)
@@ -102,10 +102,9 @@ static PyObject *class_of(struct fb__py_state *state, const struct fb_error *err
     }
     switch (error->code) {
     case ENOBUFS:
-        *attributes = Py_BuildValue("{s:N,s:N,s:O,s:O}", "required",
-                                    number_or_none(error->required_bytes != 0, error->required_bytes), "limit",
-                                    number_or_none(error->limit_bytes != 0, error->limit_bytes), "path", path,
-                                    "row_group", row_group);
+        *attributes = Py_BuildValue(
+            "{s:N,s:N,s:O,s:O}", "required", number_or_none(error->required_bytes != 0, error->required_bytes), "limit",
+            number_or_none(error->limit_bytes != 0, error->limit_bytes), "path", path, "row_group", row_group);
         return state->memory_limit_error;
     case ENOMEM:
         *attributes = PyDict_New();
@@ -142,8 +141,8 @@ void fb__py_raise_timeout(struct fb__py_state *state, uint64_t timeout_ns)
 {
     PyObject *seconds = PyFloat_FromDouble((double)timeout_ns / SECOND_NS);
     if (!seconds) return;
-    PyObject *message = PyUnicode_FromFormat("no batch was ready within %S s (timeout); the next next() tries again",
-                                             seconds);
+    PyObject *message =
+        PyUnicode_FromFormat("no batch was ready within %S s (timeout); the next next() tries again", seconds);
     Py_DECREF(seconds);
     raise_with(state->loader_timeout_error, message, PyDict_New(), NULL);
 }
@@ -184,9 +183,11 @@ int fb__py_warn_abandoned(PyObject *provider, uint32_t abandoned_count, int64_t 
     Py_DECREF(path);
     Py_DECREF(row_group);
     PyObject *seconds = where ? PyFloat_FromDouble((double)close_timeout_ns / SECOND_NS) : NULL;
-    PyObject *message = seconds ? PyUnicode_FromFormat(
-        "forebay left %u reader thread(s) behind that did not come back from reading %U within %S s (close_timeout): "
-        "their bytes stay charged until they do", (unsigned)abandoned_count, where, seconds) : NULL;
+    PyObject *message = NULL;
+    if (seconds)
+        message = PyUnicode_FromFormat("forebay left %u reader thread(s) behind that did not come back from reading %U "
+                                       "within %S s (close_timeout): their bytes stay charged until they do",
+                                       (unsigned)abandoned_count, where, seconds);
     const char *text = message ? PyUnicode_AsUTF8AndSize(message, NULL) : NULL;
     int result = text ? PyErr_WarnEx(PyExc_ResourceWarning, text, 1) : -1;
     Py_XDECREF(message);

@@ -103,7 +103,7 @@ int fb__py_loader_close(struct fb__py_loader *loader)
 /* ---- construction ---- */
 
 /* Has the core make the loader; the source is consumed only then. */
-static int create_handle(struct fb__py_loader *self, const struct arguments *parsed)
+static int create_handle(struct fb__py_loader *self, const struct fb__py_arguments *parsed)
 {
     struct fb_source *source = parsed->source->source;
     if (!source) {
@@ -125,18 +125,16 @@ static int create_handle(struct fb__py_loader *self, const struct arguments *par
     return 0;
 }
 
-static int loader_init(struct fb__py_loader *self, struct arguments *parsed)
+static int loader_init(struct fb__py_loader *self, const struct fb__py_arguments *parsed)
 {
     if (fb__py_check_own(self->state, parsed->source->process) < 0) return -1;
     if (atomic_load(&self->state->is_exiting)) {
         PyErr_SetString(PyExc_RuntimeError, "a loader cannot be made while Python is shutting down");
         return -1;
     }
-    self->timeout_ns = FB_NO_DEADLINE;
-    if (parsed->timeout != Py_None && seconds_as_ns(parsed->timeout, "timeout", &self->timeout_ns) < 0) return -1;
-    if (seconds_as_ns(parsed->close_timeout, "close_timeout", &self->close_timeout_ns) < 0) return -1;
-    if (parse_fill_values(parsed) < 0) return -1;
-    if (plan_columns(self, parsed) < 0) return -1;
+    self->timeout_ns = parsed->timeout_ns;
+    self->close_timeout_ns = parsed->close_timeout_ns;
+    if (fb__py_plan_columns(self, parsed) < 0) return -1;
     self->in_use_lock = PyThread_allocate_lock();
     if (!self->in_use_lock) {
         PyErr_NoMemory();
@@ -152,19 +150,17 @@ static int loader_init(struct fb__py_loader *self, struct arguments *parsed)
 static PyObject *loader_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     struct fb__py_state *state = PyType_GetModuleState(type);
-    struct arguments parsed = {0};
-    if (parse_arguments(&parsed, state, arguments, keywords) < 0) return NULL;
-    PyObject *object = PyType_GenericAlloc(type, 0);
-    if (!object) return NULL;
-    struct fb__py_loader *self = (struct fb__py_loader *)object;
-    self->state = state;
-    self->process = state->process;
-    int result = loader_init(self, &parsed);
-    PyMem_Free(parsed.fills);
-    Py_XDECREF(parsed.fill_pairs);
-    if (result == 0) return object;
-    Py_DECREF(object);
-    return NULL;
+    struct fb__py_arguments parsed = {0};
+    PyObject *object = NULL;
+    if (fb__py_parse_arguments(&parsed, state, arguments, keywords) == 0) object = PyType_GenericAlloc(type, 0);
+    if (object) {
+        struct fb__py_loader *self = (struct fb__py_loader *)object;
+        self->state = state;
+        self->process = state->process;
+        if (loader_init(self, &parsed) < 0) Py_CLEAR(object);
+    }
+    fb__py_free_arguments(&parsed);
+    return object;
 }
 
 /* ---- the end ---- */
@@ -264,8 +260,7 @@ static PyObject *loader_iterate(PyObject *object, PyObject *Py_UNUSED(ignored))
     else
         fb__py_iterator_begin(iterator);
     if (code) goto fail;
-    if (abandoned_count > 0 &&
-        fb__py_warn_abandoned(self->provider, abandoned_count, unit, self->close_timeout_ns) < 0)
+    if (abandoned_count > 0 && fb__py_warn_abandoned(self->provider, abandoned_count, unit, self->close_timeout_ns) < 0)
         goto fail;
     return iterator;
 
@@ -311,14 +306,10 @@ PyDoc_STRVAR(loader_doc,
              "Plans the epochs over a source, runs them, and owns every byte that they take.");
 
 static PyType_Slot loader_slots[] = {
-    {Py_tp_doc, (void *)loader_doc},
-    {Py_tp_new, loader_new},
-    {Py_tp_traverse, loader_traverse},
-    {Py_tp_clear, loader_clear},
-    {Py_tp_dealloc, loader_dealloc},
-    {Py_tp_methods, loader_methods},
-    {Py_tp_getset, loader_attributes},
-    {0, NULL},
+    {Py_tp_doc, (void *)loader_doc},   {Py_tp_new, loader_new},
+    {Py_tp_traverse, loader_traverse}, {Py_tp_clear, loader_clear},
+    {Py_tp_dealloc, loader_dealloc},   {Py_tp_methods, loader_methods},
+    {Py_tp_getset, loader_attributes}, {0, NULL},
 };
 
 PyType_Spec fb__py_loader_spec = {

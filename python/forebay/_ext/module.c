@@ -109,8 +109,10 @@ static int find_errors(struct fb__py_state *state)
         const char *name;
         PyObject **place;
     } classes[] = {
-        {"MemoryLimitError", &state->memory_limit_error},   {"LoaderTimeoutError", &state->loader_timeout_error},
-        {"SourceError", &state->source_error},              {"UnsupportedError", &state->unsupported_error},
+        {"MemoryLimitError", &state->memory_limit_error},
+        {"LoaderTimeoutError", &state->loader_timeout_error},
+        {"SourceError", &state->source_error},
+        {"UnsupportedError", &state->unsupported_error},
         {"ForkedLoaderError", &state->forked_loader_error},
     };
     int result = 0;

@@ -143,7 +143,24 @@ PyObject *fb__py_take_raised(struct fb_error *error, uint64_t unit);
 /* Writes error; the text is cut where the array ends, between two characters. Returns code. */
 int fb__py_fail(struct fb_error *error, int code, int64_t unit, const char *text);
 
-/* ---- source.c: Source and Provider ---------------------------------------------------------------------------- */
+/* ---- provider.c ------------------------------------------------------------------------------------------------ */
+
+/* A Provider around the user's object: open, allocated_bytes, describe, take_error. */
+PyObject *fb__py_provider_new(struct fb__py_state *state, PyObject *object);
+/* How the core asks a Provider, which is the context and counted; context_bytes is the caller's to set. */
+extern const struct fb_stream_source_callbacks fb__py_provider_callbacks;
+
+/*
+ * What provider says of a unit: *path and *row_group are new references, None where not known. Never fails: where
+ * describe() raises, that is reported as unraisable and both are None. provider may be NULL.
+ */
+void fb__py_provider_describe(PyObject *provider, int64_t unit, PyObject **path, PyObject **row_group);
+/* The exception behind the failure of unit, a new reference; NULL where there is none. provider may be NULL. */
+PyObject *fb__py_provider_take_cause(PyObject *provider, int64_t unit);
+/* Lets go of every exception that was kept. provider may be NULL. */
+void fb__py_provider_forget(PyObject *provider);
+
+/* ---- source.c -------------------------------------------------------------------------------------------------- */
 
 struct fb__py_source {
     PyObject base;
@@ -156,16 +173,6 @@ struct fb__py_source {
 
 PyObject *fb__py_stream_source(PyObject *module, PyObject *arguments);
 PyObject *fb__py_block_source(PyObject *module, PyObject *arguments);
-
-/*
- * What provider says of a unit: *path and *row_group are new references, None where not known. Never fails: where
- * describe() raises, that is reported as unraisable and both are None. provider may be NULL.
- */
-void fb__py_provider_describe(PyObject *provider, int64_t unit, PyObject **path, PyObject **row_group);
-/* The exception behind the failure of unit, a new reference; NULL where there is none. provider may be NULL. */
-PyObject *fb__py_provider_take_cause(PyObject *provider, int64_t unit);
-/* Lets go of every exception that was kept. provider may be NULL. */
-void fb__py_provider_forget(PyObject *provider);
 
 /* ---- loader.c -------------------------------------------------------------------------------------------------- */
 
@@ -212,6 +219,30 @@ void fb__py_loader_leave(struct fb__py_loader *loader);
 uint32_t fb__py_loader_end_epoch(struct fb__py_loader *loader, int64_t *unit);
 /* Closes the loader, waiting for whoever is inside it. -1 with an exception. Any number of times. */
 int fb__py_loader_close(struct fb__py_loader *loader);
+
+/* ---- arguments.c ----------------------------------------------------------------------------------------------- */
+
+/* The arguments of Loader(): borrowed from the call but where said. */
+struct fb__py_arguments {
+    struct fb__py_source *source;
+    PyObject *batch_rows;
+    PyObject *memory_limit;
+    PyObject *fill_values;
+    PyObject *dtypes;
+    PyObject *column_class;
+    uint64_t timeout_ns;         /* FB_NO_DEADLINE: none */
+    uint64_t close_timeout_ns;
+    struct fb_loader_options options;
+    PyObject *fill_pairs;        /* fill_values as a tuple, so that nobody changes it meanwhile; owned */
+    struct fb_fill_value *fills; /* owned */
+};
+
+/* Parses and checks; -1 with an exception. *parsed is zeroed before, and freed after in any case. */
+int fb__py_parse_arguments(struct fb__py_arguments *parsed, struct fb__py_state *state, PyObject *arguments,
+                           PyObject *keywords);
+void fb__py_free_arguments(struct fb__py_arguments *parsed);
+/* Makes loader->columns and loader->blank; -1 with an exception. */
+int fb__py_plan_columns(struct fb__py_loader *loader, const struct fb__py_arguments *parsed);
 
 /* ---- stats.c --------------------------------------------------------------------------------------------------- */
 

@@ -159,8 +159,8 @@ static int take_stream(PyObject *opened, struct ArrowArrayStream *out)
     return stream ? 0 : -1;
 }
 
-static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint32_t column_count,
-                     uint64_t piece_rows, struct ArrowArrayStream *out, struct fb_error *error)
+static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint32_t column_count, uint64_t piece_rows,
+                     struct ArrowArrayStream *out, struct fb_error *error)
 {
     struct provider *self = context;
     if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, (int64_t)unit, "Python is shutting down");
@@ -217,3 +217,8 @@ static void release_context(void *context)
     PyGILState_Release(gil);
 }
 
+const struct fb_stream_source_callbacks fb__py_provider_callbacks = {
+    .open = open_unit,
+    .allocated_bytes = allocated_bytes,
+    .release = release_context,
+};

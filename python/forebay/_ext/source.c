@@ -116,12 +116,8 @@ static int make_stream_source(struct fb__py_source *self, const struct ArrowSche
                               uint64_t unit_count, const Py_buffer *costs, uint64_t context_bytes,
                               struct fb_error *error)
 {
-    const struct fb_stream_source_callbacks callbacks = {
-        .open = open_unit,
-        .allocated_bytes = allocated_bytes,
-        .context_bytes = context_bytes,
-        .release = release_context,
-    };
+    struct fb_stream_source_callbacks callbacks = fb__py_provider_callbacks;
+    callbacks.context_bytes = context_bytes;
     Py_INCREF(self->provider);
     int code = fb_source_from_streams(schema, unit_rows->buf, unit_count, costs->buf, &callbacks, self->provider,
                                       &self->source, error);

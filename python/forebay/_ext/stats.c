@@ -88,8 +88,8 @@ fail:
 PyObject *fb__py_plan_dict(const struct fb_plan *plan)
 {
     return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:k,s:k}", "batches", (unsigned long long)plan->batches, "rows",
-                         (unsigned long long)plan->rows, "units", (unsigned long long)plan->units,
-                         "least_memory_bytes", (unsigned long long)plan->least_memory_bytes, "batch_bytes",
+                         (unsigned long long)plan->rows, "units", (unsigned long long)plan->units, "least_memory_bytes",
+                         (unsigned long long)plan->least_memory_bytes, "batch_bytes",
                          (unsigned long long)plan->batch_bytes, "piece_rows", (unsigned long long)plan->piece_rows,
                          "column_sets", (unsigned long)plan->column_sets, "thread_count",
                          (unsigned long)plan->thread_count);
