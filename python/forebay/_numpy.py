@@ -77,13 +77,11 @@ def _element_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
     if value is None:
         raise ValueError(f"fill_value[{name!r}] must not be null")
     # pyarrow would take a bool for a number, and cut a float down to an int.
-    is_misfit = isinstance(value, bool) != pa.types.is_boolean(kind)
+    is_misfit = not isinstance(value, (int, float)) or isinstance(value, bool) != pa.types.is_boolean(kind)
     if is_misfit or (pa.types.is_integer(kind) and isinstance(value, float)):
         raise _misfit(name, kind, value)
     try:
         return np.array(pa.scalar(value, type=kind).as_py(), dtype).tobytes()
-    except (pa.ArrowTypeError, TypeError):
-        raise _misfit(name, kind, value) from None
     except (pa.ArrowException, OverflowError) as error:
         raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: {error}") from None
 
@@ -117,7 +115,9 @@ def _time_bytes(name: str, kind: pa.DataType, dtype: np.dtype[Any], value: Any) 
         raise _misfit(name, kind, value)
     stored = value.astype(dtype)
     if stored != value or (pa.types.is_date64(kind) and stored != stored.astype("datetime64[D]")):
-        raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: its unit is too coarse")
+        raise ValueError(
+            f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: its unit is too coarse"
+        )
     return stored.tobytes()
 
 

@@ -96,7 +96,7 @@ def read_chunk_pages(descriptor: int, offset: int, chunk_bytes: int) -> ChunkPag
             break
         header, header_bytes = _read_header(descriptor, offset)
         kind, uncompressed, compressed = (size_field(header, field) for field in (1, 2, 3))
-        if compressed > end - offset:
+        if header_bytes + compressed > end - offset:
             raise MalformedThrift("a page is longer than its chunk")
         pages.compressed_bytes = max(pages.compressed_bytes, compressed)
         pages.uncompressed_bytes = max(pages.uncompressed_bytes, uncompressed)

@@ -144,7 +144,7 @@ class Stats:
             lines.append(
                 ("beyond", f"{bytes_text(self.foreign_bytes)} taken by the decoder before it could be booked")
             )
-        text = [f"{name:<12}{value}" for name, value in lines]
+        text = [f"{name:<13}{value}" for name, value in lines]
         text.append(_table("account", ("now", "peak"), {
             name: [bytes_text(account.bytes), bytes_text(account.peak)] for name, account in self.accounts.items()
         }))  # fmt: skip
@@ -187,6 +187,6 @@ def _table(head: str, titles: tuple[str, ...], rows: dict[str, list[str]]) -> st
     lines = []
     for name, row in zip([head, *rows], cells, strict=True):
         lines.append(
-            f"{name:<12}" + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            f"{name:<13}" + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         )
     return "\n".join(lines)

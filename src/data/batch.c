@@ -155,8 +155,8 @@ static void cut_back(struct fb_batch *batch, uint32_t column, struct fb__extent 
 }
 
 /* Moves the extent's bytes to a buffer of capacity_bytes; on failure the extent is as it was. */
-static int resize(struct fb_batch *batch, struct fb__extent *extent, uint64_t capacity_bytes,
-                  enum fb__ledger_wait wait, struct fb_error *error)
+static int resize(struct fb_batch *batch, struct fb__extent *extent, uint64_t capacity_bytes, enum fb__ledger_wait wait,
+                  struct fb_error *error)
 {
     void *bytes;
     capacity_bytes = fb__gate_bytes(capacity_bytes);

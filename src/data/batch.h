@@ -34,26 +34,26 @@ struct fb__extent {
     /* the owner's until the batch is complete */
     _Atomic uint64_t row_count; /* rows filled so far; stored once lengths, bytes and used_bytes of them are in place */
     uint64_t used_bytes;
-    uint64_t capacity_bytes;    /* booked size of bytes */
-    uint8_t *bytes;             /* NULL where capacity is 0 */
+    uint64_t capacity_bytes; /* booked size of bytes */
+    uint8_t *bytes; /* NULL where capacity is 0 */
 };
 
 struct fb_batch {
-    struct fb__grant grant;       /* first: the ledger hands grants back, the pool finds the batch around them */
-    struct fb__link link;         /* in the loader's queue or table */
-    struct fb__pool *pool;        /* where it came from; keeps layout and ledger alive */
+    struct fb__grant grant; /* first: the ledger hands grants back, the pool finds the batch around them */
+    struct fb__link link; /* in the loader's queue or table */
+    struct fb__pool *pool; /* where it came from; keeps layout and ledger alive */
     const struct fb__layout *layout;
-    uint8_t *fixed;               /* fb__layout.fixed_bytes */
-    struct fb__extent *homes;     /* one a binary column, in column order */
-    struct fb__lock extent_lock;  /* rank BATCH; guards next, owner, is_claimed, first_row of extents */
-    uint64_t index;               /* k: rows [k * batch_rows, ...) of the epoch */
+    uint8_t *fixed; /* fb__layout.fixed_bytes */
+    struct fb__extent *homes; /* one a binary column, in column order */
+    struct fb__lock extent_lock; /* rank BATCH; guards next, owner, is_claimed, first_row of extents */
+    uint64_t index; /* k: rows [k * batch_rows, ...) of the epoch */
     uint64_t row_count;
-    uint64_t cells_left;          /* rows x columns not yet filled; guarded by the loader's lock */
-    uint64_t cells_unclaimed;     /* rows x columns no reader has begun; guarded by the loader's lock */
-    bool has_slot;                /* carries a slot of its stage; guarded by the loader's lock */
-    struct fb_batch *table_next;  /* loader's table of open batches */
+    uint64_t cells_left; /* rows x columns not yet filled; guarded by the loader's lock */
+    uint64_t cells_unclaimed; /* rows x columns no reader has begun; guarded by the loader's lock */
+    bool has_slot; /* carries a slot of its stage; guarded by the loader's lock */
+    struct fb_batch *table_next; /* loader's table of open batches */
     bool is_finished;
-    bool is_delivered;            /* in the user's hands */
+    bool is_delivered; /* in the user's hands */
 };
 
 /* ---- filling ---- */

@@ -98,11 +98,11 @@ fail_lock:
     return code;
 }
 
+/* The batch was idle: nothing of it is left but the homes. */
 static void free_batch(struct fb_batch *batch)
 {
     struct fb__pool *pool = batch->pool;
     struct fb__gate *gate = fb__ledger_gate(pool->ledger);
-    fb__batch_drop_extents(batch);
     struct fb__grant grant = {0};
     fb__ledger_transfer(pool->ledger, &batch->grant, &grant);
     free_homes(gate, &grant, batch);
@@ -131,8 +131,8 @@ static int number_homes(struct fb__pool *pool, struct fb_error *error)
     const struct fb__layout *layout = &pool->layout;
     if (layout->binary_count == 0) return 0;
     void *memory;
-    int code = fb__gate_alloc(fb__ledger_gate(pool->ledger), FB_ACCOUNT_CORE,
-                              layout->column_count * sizeof(uint32_t), &memory, error);
+    int code = fb__gate_alloc(fb__ledger_gate(pool->ledger), FB_ACCOUNT_CORE, layout->column_count * sizeof(uint32_t),
+                              &memory, error);
     if (code) return code;
     pool->home_of_column = memory;
     uint32_t number = 0;
@@ -237,13 +237,9 @@ int fb__pool_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uin
 /* The caller keeps its reference on the pool, and has nothing of the batch any more. */
 static void give_back(struct fb__pool *pool, struct fb_batch *batch)
 {
-    if (pool->is_closed) {
-        free_batch(batch);
-        return;
-    }
     fb__batch_drop_extents(batch);
     fb__ledger_retire(pool->ledger, &batch->grant);
-    /* Closed in between: the closing thread may have looked for idle batches before this one was there. */
+    /* Only now: a thread that closes the pool meanwhile either finds the batch idle or is seen here. */
     if (pool->is_closed) fb__pool_trim(pool);
 }
 

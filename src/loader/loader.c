@@ -25,6 +25,11 @@ static int make_pool(const struct fb_loader_options *options, const struct fb_so
     /* No limit until the plan is known, so that a refusal can say the least that would do: see fb__plan_settle(). */
     struct fb_loader_options unlimited = *options;
     unlimited.memory_limit_bytes = INT64_MAX;
+    /* A batch is never larger than all rows together, however large its asked size is. */
+    uint64_t rows = 0;
+    for (uint64_t unit = 0; unit < source->unit_count && rows < options->batch_rows; unit++)
+        rows += source->unit_rows[unit];
+    if (rows < options->batch_rows) unlimited.batch_rows = rows > 0 ? rows : 1;
     return fb__pool_create(&source->schema, source->binary_row_bytes, &unlimited, out, error);
 }
 

@@ -88,7 +88,6 @@ static int reserve_cursor(struct fb__epoch *epoch, struct fb__worker *worker, st
     int code = fb__ledger_reserve(loader->pool->ledger, &reader->grant, FB_ACCOUNT_READ,
                                   loader->plan.unit_start[reader->unit], bytes, FB__WAIT, error);
     fb__worker_enter(worker, FB__WORKER_BUSY);
-    if (code == ENOBUFS) fb__fail_at(error, (int64_t)reader->unit, -1);
     return code;
 }
 
@@ -133,7 +132,6 @@ static int outgrown(struct fb__epoch *epoch, struct fb__worker *worker, struct f
     fb__worker_enter(worker, FB__WORKER_WAITS_BYTES);
     int code = fb__ledger_grow(epoch->loader->pool->ledger, &reader->grant, missing_bytes, FB__WAIT, error);
     fb__worker_enter(worker, FB__WORKER_BUSY);
-    if (code == ENOBUFS) fb__fail_at(error, (int64_t)reader->unit, -1);
     return code;
 }
 
@@ -177,6 +175,21 @@ static int fill_part(struct fb__epoch *epoch, struct fb__worker *worker, struct 
     return 0;
 }
 
+/* What the ledger said in its own words, for the user: where it was, and what to do. */
+static int refused(const struct fb__epoch *epoch, const struct fb__reader *reader, struct fb_error *error)
+{
+    uint64_t limit_bytes = error->limit_bytes;
+    uint64_t required_bytes = error->required_bytes > limit_bytes ? error->required_bytes : limit_bytes + 1;
+    uint64_t row = reader->position - epoch->loader->plan.unit_start[reader->unit];
+    fb__fail_bytes(error, required_bytes, limit_bytes,
+                   "rows from %llu on need %llu bytes more than the limit of %llu: raise memory_limit to %llu or more, "
+                   "or choose a smaller batch_size",
+                   (unsigned long long)row, (unsigned long long)(required_bytes - limit_bytes),
+                   (unsigned long long)limit_bytes, (unsigned long long)required_bytes);
+    fb__fail_at(error, (int64_t)reader->unit, (int64_t)row);
+    return ENOBUFS;
+}
+
 int fb__reader_work(void *context, struct fb__worker *worker, struct fb_error *error)
 {
     struct fb__epoch *epoch = context;
@@ -185,6 +198,7 @@ int fb__reader_work(void *context, struct fb__worker *worker, struct fb_error *e
         if (!take_task(epoch, worker, reader)) return FB__STAGE_DONE;
     }
     int code = fill_part(epoch, worker, reader, error);
+    if (code == ENOBUFS) return refused(epoch, reader, error);
     if (code || reader->position < reader->end) return code;
     close_cursor(epoch, reader);
     give_back_bytes(epoch, reader);

@@ -52,15 +52,15 @@ static int copy_columns(const struct block_cursor *cursor, const struct ArrowArr
         view.children = &block->children[cursor->request.columns[i]];
         request.columns = &cursor->request.columns[i];
         request.column_count = 1;
-        int code = fb__source_copy(&request, &view, cursor->row, batch, place, row_count, row_count, cursor->row,
-                                   error);
+        int code =
+            fb__source_copy(&request, &view, cursor->row, batch, place, row_count, row_count, cursor->row, error);
         if (code) return code;
     }
     return 0;
 }
 
-static int fill_from_block(struct fb_source *base, union fb__cursor_room *room, struct fb_batch *batch,
-                           uint64_t place, uint64_t row_count, uint64_t *filled_rows, struct fb_error *error)
+static int fill_from_block(struct fb_source *base, union fb__cursor_room *room, struct fb_batch *batch, uint64_t place,
+                           uint64_t row_count, uint64_t *filled_rows, struct fb_error *error)
 {
     struct block_cursor *cursor = (struct block_cursor *)(void *)room;
     const struct ArrowArray *block = &block_source_of(base)->blocks[cursor->request.unit];

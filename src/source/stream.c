@@ -55,8 +55,8 @@ static int fail_here(const struct stream_cursor *cursor, int code, struct fb_err
  */
 static int foreign_code(int code, struct fb_error *error)
 {
-    bool is_ours = code <= 0 || code == EAGAIN || code == EINTR || code == ETIMEDOUT || code == EDEADLK ||
-                   code == ENOBUFS;
+    bool is_ours =
+        code <= 0 || code == EAGAIN || code == EINTR || code == ETIMEDOUT || code == EDEADLK || code == ENOBUFS;
     if (is_ours) code = EIO;
     if (error) error->code = code;
     return code;
@@ -75,8 +75,8 @@ static int check_schema(struct stream_cursor *cursor, struct fb_error *error)
     struct ArrowSchema schema = {0};
     int code = fb__arrow_stream_schema(&cursor->stream, &schema, error);
     if (code) return foreign_code(code, error);
-    code = fb__arrow_check_stream_schema(cursor->request.layout, cursor->request.columns,
-                                         cursor->request.column_count, &schema, error);
+    code = fb__arrow_check_stream_schema(cursor->request.layout, cursor->request.columns, cursor->request.column_count,
+                                         &schema, error);
     fb__arrow_release_schema(&schema);
     return code;
 }
@@ -205,8 +205,8 @@ static int rows_at_hand(struct stream_source *source, struct stream_cursor *curs
 
 /* ---- filling ---- */
 
-static int fill_from_stream(struct fb_source *base, union fb__cursor_room *room, struct fb_batch *batch,
-                            uint64_t place, uint64_t row_count, uint64_t *filled_rows, struct fb_error *error)
+static int fill_from_stream(struct fb_source *base, union fb__cursor_room *room, struct fb_batch *batch, uint64_t place,
+                            uint64_t row_count, uint64_t *filled_rows, struct fb_error *error)
 {
     struct stream_source *source = stream_source_of(base);
     struct stream_cursor *cursor = cursor_in(room);
@@ -260,8 +260,8 @@ static const struct fb__source_ops stream_ops = {
 
 int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *schema, const uint64_t *unit_rows,
                             uint64_t unit_count, const struct fb_stream_column_cost *costs,
-                            const struct fb_stream_source_callbacks *callbacks, void *context,
-                            struct fb_source **out, struct fb_error *error)
+                            const struct fb_stream_source_callbacks *callbacks, void *context, struct fb_source **out,
+                            struct fb_error *error)
 {
     if (!callbacks || !callbacks->open) return fb__fail(error, EINVAL, "a stream source needs an open callback");
     int code = fb__layout_check_schema(schema, error);

@@ -128,12 +128,16 @@ class Process:
         """Descriptors that were not there at first, or were something else."""
         return {key: what for key, what in open_descriptors().items() if self._descriptors.get(key) != what}
 
-    def check_nothing_new(self) -> None:
-        """No thread and no descriptor is left."""
+    def check_no_new_threads(self) -> None:
+        """No thread is left."""
         deadline = time.monotonic() + _SETTLE_S
         while self.new_threads() and time.monotonic() < deadline:
             time.sleep(0.001)
         assert self.new_threads() == {}
+
+    def check_nothing_new(self) -> None:
+        """No thread and no descriptor is left."""
+        self.check_no_new_threads()
         assert self.new_descriptors() == {}
 
 

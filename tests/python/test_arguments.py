@@ -99,7 +99,11 @@ def test_an_argument_that_does_not_exist_is_refused():
 
 def test_numpy_integers_are_ints_and_numpy_bools_are_bools():
     with forebay.Loader(
-        TABLE, batch_size=np.int64(2), num_threads=np.uint8(1), drop_last=np.bool_(True), prefetch_batches=np.int32(0)
+        TABLE,
+        batch_size=np.int64(2),
+        num_threads=np.uint8(1),
+        drop_last=np.bool_(True),
+        prefetch_batches=np.int32(0),
     ) as loader:
         assert len(loader) == 1
 
@@ -169,10 +173,10 @@ def test_fill_value_for_a_column_that_is_not_chosen_is_refused():
     [
         ("a", 1.5, TypeError),
         ("a", 1 << 64, ValueError),
-        ("a", "x", (TypeError, ValueError)),
+        ("a", "x", TypeError),
         ("a", None, ValueError),
         ("a", True, TypeError),
-        ("b", "x", (TypeError, ValueError)),
+        ("b", "x", TypeError),
         ("b", np.datetime64("NaT"), TypeError),
         ("t", np.datetime64("2026-01-01T00:00:01.5"), ValueError),
         ("t", np.timedelta64(1, "s"), TypeError),
@@ -185,7 +189,9 @@ def test_fill_value_for_a_column_that_is_not_chosen_is_refused():
     ],
 )
 def test_a_fill_value_that_the_column_cannot_hold_is_refused(column, value, error):
-    table = TABLE.append_column("t", pa.array([0] * 3, pa.timestamp("s"))).append_column("d", pa.array([0] * 3, pa.date64()))
+    table = TABLE.append_column("t", pa.array([0] * 3, pa.timestamp("s"))).append_column(
+        "d", pa.array([0] * 3, pa.date64())
+    )
     with pytest.raises(error, match="fill_value"):
         forebay.Loader(table, batch_size=1, null_policy="fill", fill_value={column: value})
 
@@ -200,12 +206,20 @@ FILLS = [
     (pa.bool_(), True, np.True_),
     (pa.date32(), np.datetime64("2026-01-02"), np.datetime64("2026-01-02", "D")),
     (pa.date64(), np.datetime64("2026-01-02"), np.datetime64("2026-01-02", "ms")),
-    (pa.timestamp("us"), np.datetime64("2026-01-02T03:04:05", "us"), np.datetime64("2026-01-02T03:04:05", "us")),
+    (
+        pa.timestamp("us"),
+        np.datetime64("2026-01-02T03:04:05", "us"),
+        np.datetime64("2026-01-02T03:04:05", "us"),
+    ),
     (pa.timestamp("ns", "Europe/Paris"), np.datetime64(5, "ns"), np.datetime64(5, "ns")),
     (pa.duration("ms"), np.timedelta64(9, "ms"), np.timedelta64(9, "ms")),
     (pa.timestamp("ms"), datetime.datetime(2026, 1, 2, 3), np.datetime64("2026-01-02T03", "ms")),
     (pa.date32(), datetime.date(2026, 1, 2), np.datetime64("2026-01-02", "D")),
-    (pa.timestamp("s", "UTC"), datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), np.datetime64("2026-01-02", "s")),
+    (
+        pa.timestamp("s", "UTC"),
+        datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+        np.datetime64("2026-01-02", "s"),
+    ),
     (pa.duration("us"), datetime.timedelta(seconds=1), np.timedelta64(10**6, "us")),
     (pa.float16(), np.float32(2), np.float16(2)),
     (pa.time32("s"), datetime.time(0, 1), np.timedelta64(60, "s")),
@@ -229,7 +243,9 @@ def test_a_fill_value_stands_where_the_null_was(kind, value, expected):
 
 def test_a_fill_value_of_not_a_time_is_not_a_time():
     table = pa.table({"x": pa.array([None, 0], pa.timestamp("s"))})
-    with forebay.Loader(table, batch_size=2, null_policy="fill", fill_value={"x": np.datetime64("NaT")}) as loader:
+    with forebay.Loader(
+        table, batch_size=2, null_policy="fill", fill_value={"x": np.datetime64("NaT")}
+    ) as loader:
         [batch] = list(loader)
     assert np.isnat(batch["x"]).tolist() == [True, False]
 

@@ -50,7 +50,14 @@ def test_a_column_is_a_sequence(values):
 def test_slices_are_columns(values):
     expected, kind = values
     column = one_batch(pa.array(expected, kind))["s"]
-    for cut in (slice(1, 4), slice(None), slice(-2, None), slice(4, 1), slice(None, None, 2), slice(None, None, -1)):
+    for cut in (
+        slice(1, 4),
+        slice(None),
+        slice(-2, None),
+        slice(4, 1),
+        slice(None, None, 2),
+        slice(None, None, -1),
+    ):
         part = column[cut]
         assert isinstance(part, forebay.ArrowColumn)
         assert len(part) == len(expected[cut])

@@ -114,7 +114,9 @@ def test_a_list_of_something_else_is_a_type_error(source):
 
 
 def test_a_missing_path_is_named_with_a_close_one(tree):
-    with pytest.raises(forebay.SourceError, match=r"no such file or directory: did you mean '.*/b\.parquet'") as caught:
+    with pytest.raises(
+        forebay.SourceError, match=r"no such file or directory: did you mean '.*/b\.parquet'"
+    ) as caught:
         forebay.Loader(tree / "b.parqet", batch_size=1)
     assert caught.value.path == str(tree / "b.parqet")
 

@@ -74,8 +74,8 @@ static inline void fixture_check_strings(const struct fb_batch *batch, uint32_t 
     CHECK_EQUAL(view.kind, FB_COLUMN_BINARY);
     uint64_t at = 0;
     for (uint64_t row = 0; row <= fb_batch_rows(batch); row++) {
-        uint64_t offset = view.offset_bytes == 4 ? ((const uint32_t *)view.offsets)[row]
-                                                 : ((const uint64_t *)view.offsets)[row];
+        uint64_t offset =
+            view.offset_bytes == 4 ? ((const uint32_t *)view.offsets)[row] : ((const uint64_t *)view.offsets)[row];
         CHECK_EQUAL(offset, at);
         if (row == fb_batch_rows(batch)) break;
         char text[FIXTURE_TEXT_MAX];

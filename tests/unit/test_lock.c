@@ -196,6 +196,13 @@ static void take_falling_under_a_released_one(void)
     fb__lock_acquire(&low); /* middle is still held */
 }
 
+static void take_between(void)
+{
+    fb__lock_acquire(&low);
+    fb__lock_acquire(&high);
+    fb__lock_acquire(&middle);
+}
+
 static void take_equal(void)
 {
     struct fb__lock other;
@@ -228,6 +235,7 @@ static void debug_builds_catch_locks_taken_out_of_rank(void)
     CHECK(!is_caught(take_rising));
     CHECK(is_caught(take_falling));
     CHECK(is_caught(take_falling_under_a_released_one));
+    CHECK(is_caught(take_between));
     CHECK(is_caught(take_equal));
     CHECK(is_caught(take_twice));
     CHECK(is_caught(release_unheld));

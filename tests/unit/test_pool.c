@@ -55,6 +55,9 @@ static void a_warm_batch_costs_no_allocation_and_begins_anew(void)
     CHECK_EQUAL(second->homes[0].used_bytes, 0);
     CHECK_EQUAL(second->homes[0].capacity_bytes, capacity_bytes);
     CHECK_EQUAL(fixture_booked(pool, FB_ACCOUNT_POOL), 0);
+    CHECK_EQUAL(fb__batch_extent(second, 1, 50, 10, 10, 10, &extent, &error), 0);
+    CHECK(extent == &second->homes[0]);
+    CHECK_EQUAL(fixture_allocations(pool), allocations);
     fb__pool_return(second);
     fb__pool_release(pool);
 }

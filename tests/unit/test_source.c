@@ -83,6 +83,8 @@ static void a_cursor_costs_what_its_columns_do(void)
     CHECK(fb__source_cursor_bytes(source, both_columns, 2, 11) == UINT64_MAX);
     CHECK(fb__source_cursor_bytes(source, both_columns, 2, 10) == UINT64_MAX);
     CHECK_EQUAL(fb__source_cursor_bytes(source, both_columns, 0, 50), 0);
+    source->is_streamed = false;
+    CHECK_EQUAL(fb__source_cursor_bytes(source, both_columns, 2, 50), 0);
     fb_source_release(source);
 }
 
@@ -156,6 +158,13 @@ static void strings_of_blocks_are_estimated_from_all_of_their_rows(void)
     CHECK_EQUAL(source->costs[0].weight, 1);
     CHECK(!source->is_streamed);
     fb_source_release(source);
+    /* Only the rows of a slice count: string number 2 and not the two before it. */
+    blocks[0] = block_of(both_columns, 2, 0, 3, -1);
+    blocks[0].offset = 2;
+    blocks[0].length = 1;
+    CHECK_EQUAL(fb_source_from_blocks(&schema, blocks, 1, &source, &error), 0);
+    CHECK_EQUAL(source->binary_row_bytes[1], fixture_string(2, text));
+    fb_source_release(source);
     CHECK_EQUAL(fb_source_from_blocks(&schema, NULL, 0, &source, &error), 0);
     CHECK_EQUAL(source->unit_count, 0);
     CHECK_EQUAL(source->binary_row_bytes[1], 0);
@@ -168,8 +177,7 @@ static void a_null_in_a_block_is_found_by_unit_and_row(void)
 {
     struct ArrowSchema schema = fixture_columns("lu");
     int64_t live_before = fixture_live;
-    struct ArrowArray blocks[2] = {block_of(both_columns, 2, 0, 5, -1),
-                                   block_of(both_columns, 2, UNIT_NUMBER, 50, 31)};
+    struct ArrowArray blocks[2] = {block_of(both_columns, 2, 0, 5, -1), block_of(both_columns, 2, UNIT_NUMBER, 50, 31)};
     struct fb_source *source;
     struct fb_error error;
     CHECK_EQUAL(fb_source_from_blocks(&schema, blocks, 2, &source, &error), 0);

@@ -3,8 +3,8 @@
 
 static void rows_come_whatever_the_blocks_are(void)
 {
-    static const uint64_t scripts[][8] = {
-        {100}, {1, 99}, {60, 40}, {0, 30, 0, 0, 69, 1, 0}, {20, 20, 20, 20, 20}, {99, 1, 0}};
+    static const uint64_t scripts[][8] = {{100},     {1, 99}, {60, 40}, {0, 30, 0, 0, 69, 1, 0}, {20, 20, 20, 20, 20},
+                                          {99, 1, 0}};
     static const int counts[] = {1, 2, 2, 7, 5, 3};
     for (int i = 0; i < 6; i++) {
         for (uint64_t step = 1; step <= 100; step += 11) {
@@ -122,7 +122,7 @@ static void a_null_is_found_by_unit_and_row(void)
 
 static void an_error_of_the_stream_is_passed_on_with_its_place(void)
 {
-    static const int codes[][2] = {{EIO, EIO},       {EACCES, EACCES}, {EAGAIN, EIO}, {ETIMEDOUT, EIO},
+    static const int codes[][2] = {{EIO, EIO},     {EACCES, EACCES}, {EAGAIN, EIO}, {ETIMEDOUT, EIO},
                                    {EDEADLK, EIO}, {ENOBUFS, EIO},   {-5, EIO}};
     for (int i = 0; i < 7; i++) {
         struct script script = script_of(1, (const uint64_t[]){60});
@@ -153,16 +153,13 @@ static void an_error_behind_the_last_row_counts(void)
 
 static void a_malformed_block_is_refused(void)
 {
-    struct script script = script_of(1, (const uint64_t[]){100});
+    struct script script = script_of(2, (const uint64_t[]){60, 40});
+    script.is_block_short = true;
     struct bench bench;
     bench_start(&bench, &script, 100, 100);
     must_open(&bench, 0);
-    struct ArrowArrayStream *stream = (struct ArrowArrayStream *)(void *)(bench.room.bytes +
-                                                                          sizeof(struct fb__open_request));
-    struct fixture_stream_parts *parts = stream->private_data;
-    parts->blocks[0].children[1]->length = 99;
-    check_failure(&bench, bench_fill(&bench, 0, 100), EINVAL, 0, "'c1'");
-    CHECK_EQUAL(bench.filled_rows, 0);
+    check_failure(&bench, bench_fill(&bench, 0, 100), EINVAL, 60, "'c1'");
+    CHECK_EQUAL(bench.filled_rows, 60);
     bench_close_cursor(&bench);
     bench_end(&bench);
 }
