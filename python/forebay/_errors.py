@@ -47,7 +47,7 @@ class SourceError(OSError):
     Attributes:
         path: the file that was being read, None where the source is not a file.
         row_group: the row group of that file, None where it is not known.
-        row: the row inside that row group (or block), None where it is not known.
+        row: the row inside that row group, or of a table in memory; None where it is not known.
     """
 
     def __init__(

@@ -21,8 +21,11 @@ class _HasStream(Protocol):
 class _Describes(Protocol):
     """What a source of any kind says of its units."""
 
-    def describe(self, unit: int, /) -> tuple[str | None, int | None]:
-        """(path, row group) of a unit, for messages and the attributes of exceptions."""
+    def describe(self, unit: int, /) -> tuple[str | None, int | None] | tuple[str | None, int | None, int]:
+        """(path, row group) of a unit, for messages and the attributes of exceptions.
+
+        A third figure is the unit's first row, where rows are to be counted from the beginning of the source.
+        """
 
     def take_error(self, unit: int, /) -> BaseException | None:
         """An exception that was caught while a stream of the unit was read, given once."""

@@ -6,6 +6,7 @@ It must not slow what it reports on: a reading of the clock for each batch, and 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -97,6 +98,7 @@ class Progress:
         self._figures = figures
         self._total = total
         self._count = 0
+        self._process = os.getpid()
         self._is_finished = True  # nothing is shown yet
         # Stats count over all epochs of the loader: what they were when this one began.
         self._start = self._mark(figures())
@@ -121,8 +123,11 @@ class Progress:
         self.finish()
 
     def finish(self) -> None:
-        """Leaves the epoch's figures as the last state of the line. Idempotent; also called when it is let go."""
-        if not self._is_finished:
+        """Leaves the epoch's figures as the last state of the line. Idempotent; also called when it is let go.
+
+        In a child of fork() there is nothing to show: epoch and line are the parent's.
+        """
+        if not self._is_finished and os.getpid() == self._process:
             self._is_finished = True
             self._past = deque([self._start])
             self.line.finish(self._text())

@@ -44,7 +44,7 @@ class Plan:
 
     Attributes:
         batches: batches of an epoch.
-        rows: rows of the source.
+        rows: rows of an epoch: those of the source, without the ones that drop_last leaves out.
         units: pieces the source reads by itself: row groups with rows, or blocks.
         least_memory_bytes: the least memory_limit that an epoch completes in; with strings an estimate.
         batch_bytes: bytes of one full batch; with strings an estimate.

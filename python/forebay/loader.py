@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 from . import _arguments, _ext, _paths
 from ._arguments import Settings
 from ._column import ArrowColumn
+from ._errors import ForkedLoaderError
 from ._memory import MemoryProvider
 from ._numpy import batch_dtypes, fill_bytes
 from ._progress import LiveLine, Progress
@@ -160,7 +162,9 @@ class Loader:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        """Closes. In a child of fork() that leaves its parent's block there is nothing to close."""
+        with contextlib.suppress(ForkedLoaderError):
+            self.close()
 
     def __repr__(self) -> str:
         limit = bytes_text(self._ext.stats()["memory_limit"])

@@ -152,7 +152,7 @@ def random_values(kind: Kind, rows: int, random: np.random.Generator, *, tame: b
     elif tame and pa.types.is_date64(kind.element.type):
         raw = raw % (1 << 30) * 86_400_000
     elif tame and kind.dtype.kind in "mM":
-        raw = raw % (1 << 31)
+        raw = raw % (1 << 30)
     if kind.dtype.kind in "mM":
         return raw.astype(np.int64).view(kind.dtype)
     return raw

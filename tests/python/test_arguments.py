@@ -281,6 +281,8 @@ def test_the_quota_of_processors_is_rounded_up_and_never_raises_their_number(tmp
     assert usable_processors(tmp_path) == everything
     write(tmp_path, "sys/fs/cgroup/cpu.max", "20000 100000\n")
     assert usable_processors(tmp_path) == 1
+    write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000\n")
+    assert usable_processors(tmp_path) == min(2, everything)
     write(tmp_path, "sys/fs/cgroup/cpu.max", "99900000 100000\n")
     assert usable_processors(tmp_path) == everything
 

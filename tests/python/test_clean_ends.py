@@ -582,7 +582,7 @@ def test_an_error_comes_after_the_batches_before_it_where_order_was_asked_for(
         error = caught.value
         assert error.path == parquet_set.path_of(broken_unit)
         assert error.row_group == parquet_set.group_of(broken_unit)
-        assert str(error).startswith(f"{error.path}, row group {error.row_group}: ")
+        assert str(error).startswith(f"{error.path}, row group {error.row_group}, row ")
         assert "the disk is on fire" in str(error)
         for _ in range(2):
             with pytest.raises(forebay.SourceError) as again:

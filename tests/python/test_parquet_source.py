@@ -110,7 +110,7 @@ def test_files_and_row_groups_without_rows_are_stepped_over(tmp_path):
         for values in ([1, 2], [], [3]):
             writer.write_table(pa.table({"a": pa.array(values, pa.int64())}))
     with forebay.Loader(tmp_path, batch_size=2, preserve_order=True) as loader:
-        assert loader.plan().rows == 3
+        assert (loader.plan().rows, loader.plan().units) == (3, 2)
         assert rows_of(loader) == {"a": [1, 2, 3]}
 
 
@@ -198,7 +198,9 @@ def test_footers_are_kept_within_what_the_plan_says(tmp_path):
     # A footer that was let go is read again, and each stream of the file shares it.
     evicted = next(number for number in range(20) if number not in kept)
     unit = evicted * 5
-    first, second = provider.open(unit, (0,), 1), provider.open(unit, (1,), 1)
+    first = provider.open(unit, (0,), 1)
+    assert evicted in kept
+    second = provider.open(unit, (1,), 1)
     assert first.read_all()["column_0"].to_pylist() == [0]
     assert second.read_all()["column_1"].to_pylist() == [1]
     assert len(kept) * one <= provider.plan_bytes
@@ -340,8 +342,8 @@ def test_a_column_twice_in_a_file_is_an_error_unless_others_are_chosen(tmp_path)
 def test_an_unknown_column_is_a_value_error_that_names_close_ones(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"label": [1], "dense": [1]}), path)
-    with pytest.raises(ValueError, match=r"no column 'lable': did you mean 'label'"):
-        forebay.Loader(path, batch_size=1, columns=["lable"])
+    with pytest.raises(ValueError, match=r"no column 'labl': did you mean 'label'"):
+        forebay.Loader(path, batch_size=1, columns=["labl"])
 
 
 def test_a_type_that_is_not_a_batch_column_is_refused_by_name_unless_others_are_chosen(tmp_path):
@@ -406,8 +408,8 @@ def test_decoding_fixed_width_columns_takes_no_more_than_their_costs_say(tmp_pat
         pq.write_table(table, path, use_dictionary=use_dictionary, compression="snappy")
         for piece_rows in (2048, 10_000, 16384):
             peak, bound = decoded_peak(path, piece_rows)
-            # Beside its columns a reader takes some memory to start with: it read the footer in one go of 64 KiB.
-            assert peak <= bound + (64 << 10) + 4096
+            # A footer is read in one go of 64 KiB, before there are pieces.
+            assert peak <= max(bound, 64 << 10) + 4096
             assert bound < 4 * peak + (2 << 20), "a bound far from the truth wastes the limit"
 
 
@@ -419,7 +421,7 @@ def test_decoding_strings_takes_about_what_their_costs_say(tmp_path, kind, use_d
     pq.write_table(pa.table({"x": values}), path, use_dictionary=use_dictionary)
     for piece_rows in (2048, 16384):
         peak, bound = decoded_peak(path, piece_rows)
-        assert peak <= bound + (64 << 10) + 4096
+        assert peak <= max(bound, 64 << 10) + 4096
         assert bound < 4 * peak + (2 << 20)
 
 

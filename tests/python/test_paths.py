@@ -1,4 +1,4 @@
-"""From paths, directories, globs and lists to the files that are read, in which order, and what is said when none are."""
+"""From paths, directories, globs and lists to the files that are read, and what is said when there are none."""
 
 import os
 from pathlib import Path

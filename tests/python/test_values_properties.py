@@ -27,7 +27,7 @@ from arrow_cases import (
     build_chunks,
     random_column,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import forebay
@@ -119,7 +119,7 @@ def check_epochs(source: Any, case: Case, epochs: int = 2) -> None:
     with forebay.Loader(source, memory_limit="64MiB", **case.arguments) as loader:
         bounds = case.expected_bounds()
         assert len(loader) == len(bounds)
-        assert loader.plan().rows == case.rows
+        assert loader.plan().rows == sum(end - begin for begin, end in bounds)
         assert loader.schema.names == case.names
         bad_rows = case.bad_rows() if case.arguments["null_policy"] == "error" else set()
         for _ in range(epochs):
@@ -172,7 +172,7 @@ def check_located(error: forebay.SourceError, case: Case, bad_rows: set[int]) ->
     if error.path is not None:
         metadata = pq.read_metadata(error.path)
         row += sum(metadata.row_group(group).num_rows for group in range(error.row_group))
-        row += int(Path(error.path).stem)  # files are named by their first row
+        row += int(Path(error.path).stem.partition("-")[2])  # the file's first row
     assert row in bad_rows
     assert row in case.columns[name].null_rows()
     assert f"row {error.row}:" in str(error)
@@ -231,6 +231,15 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+def pyarrow_reads(path: Path) -> bool:
+    """Whether pyarrow reads the file. It may write a column of lists with an empty last page that it then trips over."""
+    file = pq.ParquetFile(path)
+    try:
+        return file.read().num_rows == file.metadata.num_rows
+    except pa.ArrowInvalid:
+        return False
+
+
 def as_parquet_has_it(column: Column, stored: pa.DataType) -> Column:
     """The column once Parquet has kept it: it knows no seconds, and dates are days."""
     kind = column.kind
@@ -247,7 +256,7 @@ def as_parquet_has_it(column: Column, stored: pa.DataType) -> Column:
     case=cases(tame=True, kinds=SCALARS + LISTS + BINARIES),
     group_rows=st.integers(1, 70),
     file_count=st.integers(1, 3),
-    page_bytes=st.sampled_from([1, 64, 1 << 20]),
+    page_bytes=st.sampled_from([64, 1 << 10, 1 << 20]),
     version=st.sampled_from(["1.0", "2.0"]),
     use_dictionary=st.booleans(),
 )
@@ -268,35 +277,19 @@ def test_parquet_files_of_small_groups_and_pages_are_shown_as_they_are(
             for name, column in case.columns.items()
         }
     )
-    bounds = sorted([0, case.rows, *case.random.integers(0, case.rows + 1, file_count - 1).tolist()])
-    paths = []
-    for begin, end in itertools.pairwise(bounds):
-        path = folder / f"{begin:06d}.parquet"
-        if path in paths:  # of no rows: the file after it takes its name
-            continue
-        paths.append(path)
+    bounds = [0, *sorted(case.random.integers(0, case.rows + 1, file_count - 1).tolist()), case.rows]
+    for number, (begin, end) in enumerate(itertools.pairwise(bounds)):
         pq.write_table(
-            table.slice(begin, end - begin) if end > begin or len(paths) > 1 else table.slice(0, 0),
-            path,
+            table.slice(begin, end - begin),
+            folder / f"{number}-{begin}.parquet",
             row_group_size=group_rows,
             data_page_size=page_bytes,
-            write_batch_size=max(1, min(page_bytes, 1024)),
+            write_batch_size=min(page_bytes, 1024),
             data_page_version=version,
             use_dictionary=use_dictionary,
         )
-    # Where a file of no rows took a name, its rows are to be written all the same.
-    for begin, end in itertools.pairwise(bounds):
-        if end > begin:
-            pq.write_table(
-                table.slice(begin, end - begin),
-                folder / f"{begin:06d}.parquet",
-                row_group_size=group_rows,
-                data_page_size=page_bytes,
-                write_batch_size=max(1, min(page_bytes, 1024)),
-                data_page_version=version,
-                use_dictionary=use_dictionary,
-            )
-    kept = pq.read_schema(paths[0])
+    assume(all(pyarrow_reads(path) for path in folder.iterdir()))
+    kept = pq.read_schema(folder / "0-0.parquet")
     case.columns = {
         name: as_parquet_has_it(column, kept.field(name).type) for name, column in case.columns.items()
     }

@@ -184,20 +184,35 @@ def test_garbage_is_collected_before_next_gives_up(source: Any) -> None:
         gc.enable()
 
 
-def test_batches_that_another_thread_lets_go_later_are_waited_for(source: Any) -> None:
-    with tight_loader(source, timeout=5.0) as loader:
+def test_batches_that_another_thread_lets_go_later_are_waited_for(source: Any, parquet_set: Any) -> None:
+    with tight_loader(source, batches_more=8, timeout=10.0) as loader:
         kept: list[Any] = []
-        batches = iter(loader)
-        kept.append(next(batches))
-        kept.append(next(batches))
-        kept.append(next(batches, None)) if loader.plan().batches > 1000 else None
-        timer = threading.Timer(0.2, kept.clear)
-        timer.start()
-        start = time.monotonic()
-        rows = 512 + row_count(batches)
+        is_over = threading.Event()
+        times_let_go = []
+
+        def let_go_when_nothing_moves() -> None:
+            seen = 0
+            while not is_over.wait(0.05):
+                if kept and len(kept) == seen:
+                    times_let_go.append(seen)
+                    kept.clear()
+                seen = len(kept)
+
+        releaser = threading.Thread(target=let_go_when_nothing_moves)
+        releaser.start()
+        try:
+            rows = 0
+            for batch in loader:
+                parquet_set.check(batch)
+                rows += len(batch["id"])
+                kept.append(batch)
+                del batch
+        finally:
+            is_over.set()
+            releaser.join()
         assert rows == 12_000
-        assert time.monotonic() - start < 5
-        timer.join()
+        assert len(times_let_go) >= 2
+        assert loader.stats().peak_bytes <= loader.stats().memory_limit
 
 
 def test_a_thread_that_lets_go_one_by_one_keeps_next_going(source: Any) -> None:
@@ -228,14 +243,13 @@ def test_a_thread_that_lets_go_one_by_one_keeps_next_going(source: Any) -> None:
         kept.clear()
 
 
-def test_a_release_that_does_not_suffice_is_not_enough(parquet_set: Any) -> None:
-    """What is let go while next() waits counts only where a batch fits: then it raises at its timeout, not before."""
-    table = parquet_set.table(0, 4096)
-    with tight_loader(table, batch_size=1024) as loader:
-        kept, _ = keep_until_refused(iter(loader))
-        assert len(kept) >= 2
-        ids = sorted(number for batch in kept for number in batch["id"].tolist())
-        assert len(ids) == len(set(ids))
+@pytest.mark.slow
+def test_without_a_timeout_next_waits_ten_seconds_for_a_release(parquet_set: Any) -> None:
+    with tight_loader(parquet_set.path, timeout=None) as loader:
+        start = time.monotonic()
+        with pytest.raises(forebay.MemoryLimitError, match="you hold"):
+            list(loader)
+        assert 10 <= time.monotonic() - start < 20
 
 
 def test_held_batches_of_an_earlier_epoch_count(source: Any) -> None:

@@ -59,22 +59,27 @@ static void raise_with(PyObject *class, PyObject *message, PyObject *attributes,
     Py_XDECREF(message);
 }
 
-/* "<path>, row group <g>: <message>", as far as they are known. */
-static PyObject *located_message(const struct fb_error *error, PyObject *path, PyObject *row_group)
+/* "<place><separator><message>"; message: [move, may be NULL with an exception], place: [move, as message]. */
+static PyObject *put_before(PyObject *place, const char **separator, PyObject *message)
 {
-    PyObject *text =
+    PyObject *together = place && message ? PyUnicode_FromFormat("%U%s%U", place, *separator, message) : NULL;
+    *separator = ", ";
+    Py_XDECREF(place);
+    Py_XDECREF(message);
+    return together;
+}
+
+/* "<path>, row group <g>, row <r>: <message>", as far as they are known. */
+static PyObject *located_message(const struct fb_error *error, PyObject *path, PyObject *row_group, int64_t row)
+{
+    const char *separator = ": ";
+    PyObject *message =
         PyUnicode_DecodeUTF8(error->message, (Py_ssize_t)strnlen(error->message, sizeof error->message), "replace");
-    if (!text) return NULL;
-    PyObject *message;
-    if (path != Py_None && row_group != Py_None)
-        message = PyUnicode_FromFormat("%S, row group %S: %U", path, row_group, text);
-    else if (path != Py_None)
-        message = PyUnicode_FromFormat("%S: %U", path, text);
-    else if (row_group != Py_None)
-        message = PyUnicode_FromFormat("row group %S: %U", row_group, text);
-    else
-        return text;
-    Py_DECREF(text);
+    if (message && row >= 0)
+        message = put_before(PyUnicode_FromFormat("row %lld", (long long)row), &separator, message);
+    if (message && row_group != Py_None)
+        message = put_before(PyUnicode_FromFormat("row group %S", row_group), &separator, message);
+    if (message && path != Py_None) message = put_before(PyObject_Str(path), &separator, message);
     return message;
 }
 
@@ -94,7 +99,7 @@ static bool cause_needs_wrapping(PyObject *cause)
 
 /* Which class a code is; *attributes: [out: a new reference] the keywords of its constructor, NULL with an exception. */
 static PyObject *class_of(struct fb__py_state *state, const struct fb_error *error, enum fb__py_when when,
-                          PyObject *path, PyObject *row_group, PyObject *cause, PyObject **attributes)
+                          PyObject *path, PyObject *row_group, int64_t row, PyObject *cause, PyObject **attributes)
 {
     if (cause_needs_wrapping(cause)) {
         *attributes = PyDict_New();
@@ -120,7 +125,7 @@ static PyObject *class_of(struct fb__py_state *state, const struct fb_error *err
         break;
     }
     *attributes = Py_BuildValue("{s:O,s:O,s:N}", "path", path, "row_group", row_group, "row",
-                                number_or_none(error->row >= 0, (uint64_t)error->row));
+                                number_or_none(row >= 0, (uint64_t)row));
     return error->code == ENOTSUP ? state->unsupported_error : state->source_error;
 }
 
@@ -129,10 +134,12 @@ void fb__py_raise(struct fb__py_state *state, const struct fb_error *error, enum
 {
     PyObject *path;
     PyObject *row_group;
-    fb__py_provider_describe(provider, error->unit, &path, &row_group);
+    int64_t first_row;
+    fb__py_provider_describe(provider, error->unit, &path, &row_group, &first_row);
+    int64_t row = error->row >= 0 ? first_row + error->row : -1;
     PyObject *attributes;
-    PyObject *class = class_of(state, error, when, path, row_group, cause, &attributes);
-    raise_with(class, located_message(error, path, row_group), attributes, cause);
+    PyObject *class = class_of(state, error, when, path, row_group, row, cause, &attributes);
+    raise_with(class, located_message(error, path, row_group, row), attributes, cause);
     Py_DECREF(path);
     Py_DECREF(row_group);
 }
@@ -147,13 +154,14 @@ void fb__py_raise_timeout(struct fb__py_state *state, uint64_t timeout_ns)
     raise_with(state->loader_timeout_error, message, PyDict_New(), NULL);
 }
 
-void fb__py_raise_held(struct fb__py_state *state, const struct fb_stats *stats)
+void fb__py_raise_held(struct fb__py_state *state, const struct fb_stats *stats, uint64_t required_bytes)
 {
     PyObject *message = PyUnicode_FromFormat(
         "you hold %llu batches, %llu bytes: copy what you keep, or raise memory_limit (%llu bytes now)",
         (unsigned long long)stats->held_batches, (unsigned long long)stats->accounts[FB_ACCOUNT_HELD].bytes,
         (unsigned long long)stats->memory_limit_bytes);
-    PyObject *attributes = Py_BuildValue("{s:K}", "limit", (unsigned long long)stats->memory_limit_bytes);
+    PyObject *attributes = Py_BuildValue("{s:N,s:K}", "required", number_or_none(required_bytes != 0, required_bytes),
+                                         "limit", (unsigned long long)stats->memory_limit_bytes);
     raise_with(state->memory_limit_error, message, attributes, NULL);
 }
 
@@ -163,16 +171,23 @@ void fb__py_raise_forked(struct fb__py_state *state, pid_t process)
                  (long)process);
 }
 
-void fb__py_raise_closed(void)
+void fb__py_raise_over(struct fb__py_state *state, const char *message)
 {
-    PyErr_SetString(PyExc_RuntimeError, "the loader is closed");
+    bool is_left_behind = state->exit_thread != 0 && state->exit_thread != PyThread_get_thread_ident();
+    PyErr_SetString(is_left_behind ? PyExc_SystemExit : PyExc_RuntimeError, message);
+}
+
+void fb__py_raise_closed(struct fb__py_state *state)
+{
+    fb__py_raise_over(state, "the loader is closed");
 }
 
 int fb__py_warn_abandoned(PyObject *provider, uint32_t abandoned_count, int64_t unit, uint64_t close_timeout_ns)
 {
     PyObject *path;
     PyObject *row_group;
-    fb__py_provider_describe(provider, unit, &path, &row_group);
+    int64_t first_row;
+    fb__py_provider_describe(provider, unit, &path, &row_group, &first_row);
     PyObject *where;
     if (path != Py_None && row_group != Py_None)
         where = PyUnicode_FromFormat("%S, row group %S", path, row_group);

@@ -24,6 +24,7 @@ struct iterator {
     struct fb__py_loader *loader; /* owned */
     uint64_t epoch;
     enum phase phase;
+    bool has_started; /* next() was called: there are reader threads */
     /* of PHASE_FAILED */
     struct fb_error error;
     PyObject *cause; /* owned; NULL: none */
@@ -69,8 +70,9 @@ static void fail(struct iterator *self, const struct fb_error *error)
     struct fb__py_loader *loader = self->loader;
     self->phase = PHASE_FAILED;
     self->error = *error;
-    self->cause = fb__py_provider_take_cause(loader->provider, error->unit);
+    /* First, before Python code runs in which another thread could close the loader or begin another epoch. */
     if (end_epoch(loader) < 0) PyErr_WriteUnraisable((PyObject *)self);
+    self->cause = fb__py_provider_take_cause(loader->provider, error->unit);
     fb__py_provider_forget(loader->provider);
     raise_failure(self);
 }
@@ -94,7 +96,7 @@ static int check_usable(struct iterator *self)
 {
     struct fb__py_loader *loader = self->loader;
     if (!loader->handle || loader->is_closing) {
-        fb__py_raise_closed();
+        fb__py_raise_closed(loader->state);
         return -1;
     }
     if (loader->epoch != self->epoch) {
@@ -116,26 +118,28 @@ static int collect_garbage(void)
 }
 
 struct wait {
-    uint64_t deadline_ns; /* of the whole next() */
-    uint64_t until_ns;    /* of the wait to come */
-    uint64_t held_bytes;  /* in the user's hands when patience began */
-    bool is_patient;      /* waits for the user to let batches go */
+    uint64_t deadline_ns;    /* of the whole next() */
+    uint64_t until_ns;       /* of the wait to come */
+    uint64_t held_bytes;     /* in the user's hands when patience began */
+    uint64_t required_bytes; /* a limit that would do, where the core knows it */
+    bool is_patient;         /* waits for the user to let batches go */
 };
 
 /*
  * Nothing can go on, or (ETIMEDOUT) nothing went on while we were patient. Collects garbage the first time; waits on
  * where the user has let something go since; otherwise raises.
  */
-static int be_patient(struct fb__py_loader *loader, struct wait *wait, int code)
+static int be_patient(struct fb__py_loader *loader, struct wait *wait, int code, const struct fb_error *error)
 {
     struct fb_stats stats;
+    if (code == EDEADLK) wait->required_bytes = error->required_bytes;
     if (!wait->is_patient && collect_garbage() < 0) return -1;
     if (!loader->handle) return 0; /* garbage may close a loader: the caller looks */
     fb_loader_stats(loader->handle, &stats);
     uint64_t held_bytes = stats.accounts[FB_ACCOUNT_HELD].bytes;
     uint64_t now_ns = clock_ns();
     if (wait->is_patient && held_bytes >= wait->held_bytes) {
-        fb__py_raise_held(loader->state, &stats);
+        fb__py_raise_held(loader->state, &stats, wait->required_bytes);
         return -1;
     }
     if (wait->is_patient && code == ETIMEDOUT && now_ns >= wait->deadline_ns) {
@@ -171,7 +175,7 @@ static int wait_for_batch(struct iterator *self, int code, struct fb_batch **bat
     wait.until_ns = wait.deadline_ns;
     while (code) {
         if (code == EDEADLK || (code == ETIMEDOUT && wait.is_patient)) {
-            if (be_patient(loader, &wait, code) < 0) return -1;
+            if (be_patient(loader, &wait, code, error) < 0) return -1;
         } else if (code == ETIMEDOUT) {
             fb__py_raise_timeout(loader->state, loader->timeout_ns);
             return -1;
@@ -207,7 +211,10 @@ static PyObject *iterator_next(PyObject *object)
     }
     struct fb_batch *batch = NULL;
     struct fb_error error;
-    int code = fb_loader_next(loader->handle, 0, false, &batch, &error);
+    /* The first call starts the readers, and joins them should one not start: never while they wait for the GIL. */
+    int code = EAGAIN;
+    if (self->has_started) code = fb_loader_next(loader->handle, 0, false, &batch, &error);
+    self->has_started = true;
     if (code && wait_for_batch(self, code, &batch, &error) < 0) return NULL;
     if (batch) return fb__py_batch_dict(loader, batch);
     self->phase = PHASE_OVER;

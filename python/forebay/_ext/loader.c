@@ -30,6 +30,7 @@ void fb__py_loader_leave(struct fb__py_loader *loader)
 
 uint32_t fb__py_loader_end_epoch(struct fb__py_loader *loader, int64_t *unit)
 {
+    if (!loader->handle) return 0;
     if (fb__py_loader_enter(loader, "the end of an epoch") < 0) {
         PyErr_Clear(); /* whoever is inside ends the epoch, or is in a later one */
         return 0;
@@ -65,15 +66,13 @@ static uint32_t close_handle(struct fb__py_loader *loader, int64_t *unit)
 {
     struct fb_loader *handle = loader->handle;
     struct fb_stats stats;
-    uint32_t abandoned_count;
     fb_loader_stats(handle, &loader->last_stats); /* what stats() shows until the last ones are there */
     loader->handle = NULL;
     remove_from_open_loaders(loader);
     PyThreadState *thread = PyEval_SaveThread();
-    abandoned_count = fb_loader_close(handle, loader->close_timeout_ns, unit, &stats);
+    uint32_t abandoned_count = fb_loader_close(handle, loader->close_timeout_ns, unit, &stats);
     PyEval_RestoreThread(thread);
     loader->last_stats = stats;
-    fb__py_provider_forget(loader->provider);
     return abandoned_count;
 }
 
@@ -96,6 +95,7 @@ int fb__py_loader_close(struct fb__py_loader *loader)
     int64_t unit = -1;
     uint32_t abandoned_count = close_handle(loader, &unit);
     fb__py_loader_leave(loader);
+    fb__py_provider_forget(loader->provider);
     if (abandoned_count == 0) return 0;
     return fb__py_warn_abandoned(loader->provider, abandoned_count, unit, loader->close_timeout_ns);
 }
@@ -129,7 +129,7 @@ static int loader_init(struct fb__py_loader *self, const struct fb__py_arguments
 {
     if (fb__py_check_own(self->state, parsed->source->process) < 0) return -1;
     if (atomic_load(&self->state->is_exiting)) {
-        PyErr_SetString(PyExc_RuntimeError, "a loader cannot be made while Python is shutting down");
+        fb__py_raise_over(self->state, "a loader cannot be made while Python is shutting down");
         return -1;
     }
     self->timeout_ns = parsed->timeout_ns;
@@ -191,6 +191,7 @@ static void loader_dealloc(PyObject *object)
         struct fb__py_raised raised = fb__py_save_raised();
         int64_t unit = -1;
         uint32_t abandoned_count = close_handle(self, &unit);
+        fb__py_provider_forget(self->provider);
         if (abandoned_count > 0 &&
             fb__py_warn_abandoned(self->provider, abandoned_count, unit, self->close_timeout_ns) < 0)
             PyErr_WriteUnraisable(NULL); /* naming the loader would bring it back to life */
@@ -240,7 +241,7 @@ static PyObject *loader_iterate(PyObject *object, PyObject *Py_UNUSED(ignored))
     struct fb__py_loader *self = (struct fb__py_loader *)object;
     if (fb__py_check_own(self->state, self->process) < 0) return NULL;
     if (!self->handle || self->is_closing) {
-        fb__py_raise_closed();
+        fb__py_raise_closed(self->state);
         return NULL;
     }
     PyObject *iterator = fb__py_iterator_new(self);
@@ -254,12 +255,12 @@ static PyObject *loader_iterate(PyObject *object, PyObject *Py_UNUSED(ignored))
     int code = fb_loader_begin_epoch(self->handle, self->close_timeout_ns, &error);
     PyEval_RestoreThread(thread);
     fb__py_loader_leave(self);
-    fb__py_provider_forget(self->provider);
-    if (code)
+    if (code) {
         fb__py_raise(self->state, &error, FB__PY_IN_AN_EPOCH, self->provider, NULL);
-    else
-        fb__py_iterator_begin(iterator);
-    if (code) goto fail;
+        goto fail;
+    }
+    fb__py_iterator_begin(iterator); /* before anything else runs that could begin another epoch */
+    fb__py_provider_forget(self->provider);
     if (abandoned_count > 0 && fb__py_warn_abandoned(self->provider, abandoned_count, unit, self->close_timeout_ns) < 0)
         goto fail;
     return iterator;

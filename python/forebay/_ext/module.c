@@ -38,6 +38,7 @@ PyDoc_STRVAR(close_open_loaders_doc, "_close_open_loaders()\n--\n\n"
 static PyObject *close_open_loaders(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     struct fb__py_state *state = PyModule_GetState(module);
+    state->exit_thread = PyThread_get_thread_ident();
     struct fb__py_loader *loader = state->open_loaders;
     while (loader) {
         if (!fb__py_is_own(loader->process)) { /* a parent's: its threads are not here */

@@ -61,6 +61,7 @@ struct fb__py_state {
     /* guarded by the GIL */
     pid_t process;                      /* this one; a hook sets it anew in a child of fork() */
     struct fb__py_loader *open_loaders; /* those not closed, the youngest first; not counted */
+    unsigned long exit_thread;          /* the one that runs the hook of Python's end, from its start on; 0 before */
 
     /* Set once Python is about to end: from then on no reader thread enters it. */
     atomic_bool is_exiting;
@@ -130,10 +131,15 @@ void fb__py_raise(struct fb__py_state *state, const struct fb_error *error, enum
                   PyObject *cause);
 /* next() got no batch within timeout_ns. */
 void fb__py_raise_timeout(struct fb__py_state *state, uint64_t timeout_ns);
-/* next() cannot go on: the bytes are in the user's hands. */
-void fb__py_raise_held(struct fb__py_state *state, const struct fb_stats *stats);
+/* next() cannot go on: the bytes are in the user's hands. required_bytes: a limit that would do, 0 where not known. */
+void fb__py_raise_held(struct fb__py_state *state, const struct fb_stats *stats, uint64_t required_bytes);
 void fb__py_raise_forked(struct fb__py_state *state, pid_t process);
-void fb__py_raise_closed(void);
+/*
+ * What was asked for is over: RuntimeError with that message. While Python ends it is SystemExit in every thread but
+ * the one that ends it: they are daemon threads, in the middle of their loops, and go without a word.
+ */
+void fb__py_raise_over(struct fb__py_state *state, const char *message);
+void fb__py_raise_closed(struct fb__py_state *state);
 
 /* A ResourceWarning that reader threads were abandoned inside unit. -1 when warnings are errors. */
 int fb__py_warn_abandoned(PyObject *provider, uint32_t abandoned_count, int64_t unit, uint64_t close_timeout_ns);
@@ -151,10 +157,12 @@ PyObject *fb__py_provider_new(struct fb__py_state *state, PyObject *object);
 extern const struct fb_stream_source_callbacks fb__py_provider_callbacks;
 
 /*
- * What provider says of a unit: *path and *row_group are new references, None where not known. Never fails: where
- * describe() raises, that is reported as unraisable and both are None. provider may be NULL.
+ * What provider says of a unit: *path and *row_group are new references, None where not known; *first_row is what to
+ * add to a row of the unit before it is shown, 0 where the row group says where it begins. Never fails: where
+ * describe() raises, that is reported as unraisable and nothing is known. provider may be NULL.
  */
-void fb__py_provider_describe(PyObject *provider, int64_t unit, PyObject **path, PyObject **row_group);
+void fb__py_provider_describe(PyObject *provider, int64_t unit, PyObject **path, PyObject **row_group,
+                              int64_t *first_row);
 /* The exception behind the failure of unit, a new reference; NULL where there is none. provider may be NULL. */
 PyObject *fb__py_provider_take_cause(PyObject *provider, int64_t unit);
 /* Lets go of every exception that was kept. provider may be NULL. */

@@ -74,20 +74,26 @@ PyType_Spec fb__py_provider_spec = {
     .slots = provider_slots,
 };
 
-void fb__py_provider_describe(PyObject *provider, int64_t unit, PyObject **path, PyObject **row_group)
+void fb__py_provider_describe(PyObject *provider, int64_t unit, PyObject **path, PyObject **row_group,
+                              int64_t *first_row)
 {
     PyObject *object = provider ? ((struct provider *)provider)->object : NULL;
     PyObject *description = NULL;
+    long long row = 0;
+    *path = *row_group = Py_None;
     if (object && unit >= 0) {
         description = PyObject_CallMethod(object, "describe", "L", (long long)unit);
-        if (description && (!PyTuple_Check(description) || PyTuple_Size(description) != 2)) {
-            PyErr_SetString(PyExc_TypeError, "describe() must return (path, row_group)");
-            Py_CLEAR(description);
+        bool is_good = description && PyTuple_Check(description) &&
+                       PyArg_ParseTuple(description, "OO|L:describe", path, row_group, &row);
+        if (description && !is_good && !PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "describe() must return a tuple: path, row group and perhaps first row");
+        if (!is_good) {
+            PyErr_WriteUnraisable(object);
+            *path = *row_group = Py_None;
+            row = 0;
         }
-        if (!description) PyErr_WriteUnraisable(object);
     }
-    *path = description ? PyTuple_GetItem(description, 0) : Py_None;
-    *row_group = description ? PyTuple_GetItem(description, 1) : Py_None;
+    *first_row = row;
     Py_INCREF(*path);
     Py_INCREF(*row_group);
     Py_XDECREF(description);

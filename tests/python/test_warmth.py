@@ -1,0 +1,49 @@
+"""Once warm, a batch costs no page fault and no allocation in the core."""
+
+from __future__ import annotations
+
+import resource
+
+import numpy as np
+import pyarrow as pa
+
+import forebay
+
+ROWS, BATCH_SIZE = 400_000, 4096
+# The pool grows while readers and consumer find their pace; that takes an epoch or two, and here at most so many.
+MOST_EPOCHS = 30
+
+
+def minor_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def wide_table() -> pa.Table:
+    """20 float32 and 20 int64 columns and a vector of 32 float32, all touched."""
+    random = np.random.default_rng(0)
+    columns: dict[str, pa.Array] = {}
+    for number in range(20):
+        columns[f"dense_{number}"] = pa.array(random.standard_normal(ROWS, dtype=np.float32))
+        columns[f"category_{number}"] = pa.array(random.integers(0, 1000, ROWS))
+    vectors = pa.array(random.standard_normal(ROWS * 32, dtype=np.float32))
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(vectors, 32)
+    return pa.table(columns)
+
+
+def test_a_warm_epoch_makes_no_allocation_and_under_one_page_fault_a_batch() -> None:
+    with forebay.Loader(wide_table(), batch_size=BATCH_SIZE, memory_limit="64MiB") as loader:
+        total = 0.0
+        for _ in range(MOST_EPOCHS):
+            batches = iter(loader)
+            total += float(next(batches)["dense_0"].sum())  # threads start and stop with the epoch, not with a batch
+            allocations = loader.stats().gate_allocations
+            faults = minor_faults()
+            for batch in batches:
+                total += float(batch["dense_0"].sum())
+            faults = minor_faults() - faults
+            # An epoch that ends makes nothing; what counts is what came between its first batch and its last.
+            if loader.stats().gate_allocations == allocations:
+                break
+        assert loader.stats().gate_allocations == allocations
+        assert faults < len(loader)
+        assert np.isfinite(total)
