@@ -155,6 +155,67 @@ FB_API FB_MUST_CHECK int fb_source_from_streams(const struct ArrowSchema *schema
                                                 const struct fb_stream_source_callbacks *callbacks, void *context,
                                                 struct fb_source **out, struct fb_error *error);
 
+/* ---- Parquet that is decoded here ---- */
+
+/* Values of `Type` in parquet.thrift. */
+enum fb_parquet_type {
+    FB_PARQUET_BOOLEAN = 0,
+    FB_PARQUET_INT32 = 1,
+    FB_PARQUET_INT64 = 2,
+    FB_PARQUET_FLOAT = 4,
+    FB_PARQUET_DOUBLE = 5,
+    FB_PARQUET_FIXED_LEN_BYTE_ARRAY = 7
+};
+
+struct fb_parquet_file {
+    const char *path;        /* [borrow until the source is made] */
+    uint64_t size_bytes;     /* as when its footer was read: a file that changed since is refused with EIO */
+    int64_t modified_ns;
+};
+
+/* One column of the schema. */
+struct fb_parquet_column {
+    bool is_decoded_here;       /* false: read as a stream, and nothing below counts */
+    uint32_t physical_type;     /* enum fb_parquet_type */
+    uint32_t type_bytes;        /* width of FIXED_LEN_BYTE_ARRAY */
+    uint32_t max_definition;    /* flat: 0 or 1; a list: what its schema nodes add up to */
+    uint32_t max_repetition;    /* 0; 1 for a fixed-size list */
+    uint32_t element_definition; /* list: definition levels from this one on have an element (null or not) */
+    uint64_t page_bytes;        /* first sizes of buffers: largest page uncompressed, */
+    uint64_t stored_page_bytes; /* as stored, */
+    uint64_t dictionary_bytes;  /* and dictionary */
+};
+
+/* One column chunk. */
+struct fb_parquet_chunk {
+    uint64_t offset;       /* of its first page in the file */
+    uint64_t stored_bytes; /* from there to the end of its last page */
+    uint64_t value_count;  /* levels, nulls included */
+    uint64_t codec;        /* CompressionCodec of parquet.thrift */
+};
+
+struct fb_parquet {
+    const struct fb_parquet_file *files;     /* [borrow] */
+    uint64_t file_count;
+    const uint32_t *unit_files;              /* [borrow] the file of each unit */
+    const struct fb_parquet_column *columns; /* [borrow] one a column of the schema */
+    const struct fb_parquet_chunk *chunks;   /* [borrow] unit by unit, one for each column decoded here, ascending */
+};
+
+/* Whether pages of this codec can be decoded here. */
+FB_API bool fb_parquet_codec_is_supported(uint32_t codec);
+
+/*
+ * As fb_source_from_streams(), but the columns that parquet says are decoded here go straight from file pages into
+ * batch memory, and only the others are opened as streams. Costs of columns decoded here are worked out here: theirs
+ * in costs are not used but for their weight.
+ */
+FB_API FB_MUST_CHECK int fb_source_from_parquet(const struct ArrowSchema *schema, const uint64_t *unit_rows,
+                                                uint64_t unit_count, const struct fb_stream_column_cost *costs,
+                                                const struct fb_stream_source_callbacks *callbacks, void *context,
+                                                const struct fb_parquet *parquet, struct fb_source **out,
+                                                struct fb_error *error);
+
 /*
  * Makes a source of blocks that are in memory already and belong to the caller's data: each block is one unit and
  * is not charged. schema: [borrow]; blocks: [move] struct arrays of that schema, all validated here.

@@ -81,15 +81,21 @@ def _element_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
     if is_misfit or (pa.types.is_integer(kind) and isinstance(value, float)):
         raise _misfit(name, kind, value)
     try:
-        return np.array(pa.scalar(value, type=kind).as_py(), dtype).tobytes()
+        element = np.array(pa.scalar(value, type=kind).as_py(), dtype)
     except (pa.ArrowException, OverflowError) as error:
         raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: {error}") from None
+    if np.isinf(element) and not np.isinf(value):
+        raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: it is too large")
+    return element.tobytes()
 
 
 def _string_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         if isinstance(value, str):
-            return value.encode()
+            try:
+                return value.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"fill_value[{name!r}] cannot be written as UTF-8: {error}") from None
     elif isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise _misfit(name, kind, value)
@@ -111,12 +117,14 @@ def _time_bytes(name: str, kind: pa.DataType, dtype: np.dtype[Any], value: Any) 
         raise _misfit(name, kind, value)
     if np.isnat(value):
         return np.array("NaT", dtype).tobytes()
-    if dtype.kind != value.dtype.kind:
-        raise _misfit(name, kind, value)
+    if dtype.kind != value.dtype.kind or not np.can_cast(value.dtype, dtype, "same_kind"):
+        raise _misfit(name, kind, value)  # of other kinds: a number of months is no number of seconds
+    # numpy wraps what is out of range around, and cuts off what is too fine: only there and back tells.
     stored = value.astype(dtype)
-    if stored != value or (pa.types.is_date64(kind) and stored != stored.astype("datetime64[D]")):
+    is_exact = stored.astype(value.dtype) == value
+    if not is_exact or (pa.types.is_date64(kind) and stored != stored.astype("datetime64[D]")):
         raise ValueError(
-            f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: its unit is too coarse"
+            f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: its unit cannot express that"
         )
     return stored.tobytes()
 

@@ -227,9 +227,11 @@ def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
         from ._parquet import ParquetProvider
 
         provider = ParquetProvider(files, settings.columns, settings.num_threads)
-        return _ext.stream_source(
-            provider.schema, provider.unit_rows, provider.costs, provider
-        ), provider.schema
+        try:
+            core_source = _ext.stream_source(provider.schema, provider.unit_rows, provider.costs, provider)
+        except ValueError as error:  # a schema that no writer writes
+            raise SourceError(f"{files[0]}: the footer is damaged: {error}", path=files[0]) from error
+        return core_source, provider.schema
     raise TypeError(
         "source must be a path, a directory, a glob, a list of those, a pyarrow.Table or a pyarrow.RecordBatch, "
         f"not {type(source).__name__}"
