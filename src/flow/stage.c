@@ -333,8 +333,6 @@ int fb__stage_start(struct fb__stage *stage, struct fb_error *error)
             for (uint32_t j = i; j < stage->worker_count; j++) stage->workers[j].has_ended = true;
             stage->live_count -= stage->worker_count - i;
             fb__lock_release(&stage->lock);
-            (void)fb__stage_stop(stage, FB_NO_DEADLINE);
-            /* `ended` is called once for every worker that start was asked for, also for those that never ran. */
             for (uint32_t j = i; stage->ops.ended && j < stage->worker_count; j++) stage->ops.ended(stage->ops.context);
             return code;
         }

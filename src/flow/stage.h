@@ -62,7 +62,10 @@ struct fb__stage_options {
 /* Makes a stage; no thread starts. *out: [out: free with fb__stage_destroy]. */
 FB_MUST_CHECK int fb__stage_create(const struct fb__stage_options *options, struct fb__stage **out,
                                    struct fb_error *error);
-/* Starts the workers. On failure those that did start are stopped and joined. Once per stage. */
+/*
+ * Starts the workers. Once per stage. On failure some may run: it is stopped with fb__stage_stop() as after success,
+ * once the owner has woken what they may wait for. `ended` is called for every worker, also for one that never ran.
+ */
 FB_MUST_CHECK int fb__stage_start(struct fb__stage *stage, struct fb_error *error);
 bool fb__stage_is_started(const struct fb__stage *stage);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -11,6 +12,13 @@
 #include "flow/wake.h"
 
 #define ITEM_COUNT 2000
+
+/* The sanitizers map terabytes, so they cannot run with little address space. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED true
+#else
+#define IS_SANITIZED false
+#endif
 
 struct item {
     struct fb__link link;
@@ -358,6 +366,28 @@ static void a_signal_between_the_last_look_and_the_sleep_is_not_lost(void)
     fb__wake_destroy(&wake);
 }
 
+static void threads_that_cannot_be_started_leave_the_others_to_stop(void)
+{
+    /* Stacks are mapped when threads are made: with little address space left some do start and the rest cannot. */
+    struct rlimit before, little;
+    getrlimit(RLIMIT_AS, &before);
+    struct pipeline *pipeline = make(2000, 1);
+    little = before;
+    little.rlim_cur = UINT64_C(1) << 30;
+    if (IS_SANITIZED || setrlimit(RLIMIT_AS, &little) != 0) {
+        finish(pipeline);
+        return;
+    }
+    struct fb_error error;
+    int code = fb__stage_start(pipeline->stage, &error);
+    setrlimit(RLIMIT_AS, &before);
+    CHECK_EQUAL(code, EAGAIN);
+    CHECK_EQUAL(fb__stage_stop(pipeline->stage, FB_NO_DEADLINE), 0);
+    CHECK_EQUAL(atomic_load(&pipeline->ended_count), 2000);
+    CHECK(atomic_load(&pipeline->let_go_count) < 2000);
+    finish(pipeline);
+}
+
 static void every_allocation_of_create_may_fail(void)
 {
     struct fb__gate gate;
@@ -393,6 +423,7 @@ int main(void)
     RUN(a_stuck_stage_is_told_from_a_slow_one);
     RUN(a_signal_ends_the_wait);
     RUN(a_signal_between_the_last_look_and_the_sleep_is_not_lost);
+    RUN(threads_that_cannot_be_started_leave_the_others_to_stop);
     RUN(every_allocation_of_create_may_fail);
     return 0;
 }
