@@ -132,6 +132,8 @@ struct fb_stream_source_callbacks {
     uint64_t (*allocated_bytes)(void *context);
     /* Bytes that the context keeps as long as it lives (footers, say); booked in FB_ACCOUNT_PLAN. */
     uint64_t context_bytes;
+    /* Called on a reader thread that will read no more: what the context keeps for that thread can go. Nullable. */
+    void (*leave)(void *context);
     /* Releases the context: no other callback runs after it. Nullable. May run on any thread. */
     void (*release)(void *context);
 };

@@ -26,7 +26,7 @@ _UNITS = {
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
 }  # fmt: skip
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+_SIZE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-zA-Z]*)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,11 @@ def check_integer(name: str, value: Any, *, least: int, most: int = MOST) -> int
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
+    shown = number if number.bit_length() < 256 else f"a number of {number.bit_length()} bits"
     if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}")
+        raise ValueError(f"{name} must be at least {least}, not {shown}")
     if number > most:
-        raise ValueError(f"{name} must be at most {most}, not {number}")
+        raise ValueError(f"{name} must be at most {most}, not {shown}")
     return number
 
 
@@ -150,7 +151,10 @@ def check_seconds(name: str, value: Any, *, allow_zero: bool) -> float:
     """A time in seconds: a finite number above 0, or 0 where that makes sense."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
     if not math.isfinite(seconds):
         raise ValueError(f"{name} must be a finite number of seconds, not {seconds}")
     if seconds < 0 or (seconds == 0 and not allow_zero):

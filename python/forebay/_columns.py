@@ -33,7 +33,7 @@ def unknown_column_message(name: str, available: Sequence[str], where: str) -> s
 def choose_columns(available: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
     """The chosen names in the user's order, or all of them where columns is None.
 
-    Raises ValueError for a name that is not there, or that is there twice.
+    Raises ValueError for a name that is not there, that is there twice, or that the core cannot be told.
     """
     names = list(available) if columns is None else list(columns)
     known = set(available)
@@ -46,4 +46,7 @@ def choose_columns(available: Sequence[str], columns: Sequence[str] | None, wher
         raise ValueError(
             f"{where} has more than one column named {quoted(twice)}: choose others with columns="
         )
+    cut = [name for name in names if "\0" in name]
+    if cut:
+        raise ValueError(f"{where} has a null character in the name of column {quoted(cut)}")
     return names

@@ -1,5 +1,6 @@
 """What Python sees of the core. Sizes are in bytes, times in seconds, units of a source are counted from 0."""
 
+from array import array
 from collections.abc import Callable
 from typing import Any, Protocol, Self, TypedDict, final
 
@@ -58,7 +59,7 @@ class _Plan(TypedDict):
 
 @final
 class Source:
-    """Where rows come from; made by stream_source() or block_source() and consumed by one Loader."""
+    """Where rows come from; made by one of the *_source() functions and consumed by one Loader."""
 
 def stream_source(
     schema: _HasSchema, unit_rows: NDArray[np.uint64], costs: NDArray[np.uint64], provider: _Opens, /
@@ -69,6 +70,31 @@ def stream_source(
     bytes of its string, weight, as in struct fb_stream_column_cost. Any buffer of uint64 does for both.
     Raises UnsupportedError for a type that cannot be a batch column, ValueError for malformed arguments.
     """
+
+def parquet_source(
+    schema: _HasSchema,
+    unit_rows: NDArray[np.uint64],
+    costs: NDArray[np.uint64],
+    provider: _Opens,
+    files: list[tuple[bytes, int, int]],
+    unit_files: array[int],
+    columns: list[tuple[int, int, int, int, int, int, int, int] | None],
+    chunks: NDArray[np.uint64],
+    /,
+) -> Source:
+    """A source over Parquet files. Some columns are decoded by the core, the others opened as Arrow streams.
+
+    schema, unit_rows, costs, provider: as in stream_source(); a column decoded by the core needs of costs the weight
+    only. files: (path as bytes, size in bytes, mtime_ns) of each. unit_files: the file of each unit, shape (units,).
+    columns: None for a column that is opened as a stream; for the others physical type, bytes of a value of fixed
+    length, max definition level, max repetition level, definition level of an element, most bytes of a page, of one as
+    stored, and of a dictionary, as in struct fb_parquet_column. chunks: shape (units * columns that are not None, 4),
+    unit by unit, C-contiguous: offset, bytes as stored, values, codec, as in struct fb_parquet_chunk.
+    Raises UnsupportedError as stream_source(), ValueError and OverflowError for malformed arguments.
+    """
+
+def parquet_codec_is_supported(codec: int, /) -> bool:
+    """Whether pages of this codec (CompressionCodec of parquet.thrift) can be decoded by the core."""
 
 def block_source(schema: _HasSchema, blocks: list[_HasArray], provider: _Describes, /) -> Source:
     """A source of blocks that are in memory already; each is one unit, moved out of what exports it.

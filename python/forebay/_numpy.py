@@ -10,15 +10,25 @@ import numpy as np
 import pyarrow as pa
 
 from ._columns import unknown_column_message
+from ._errors import UnsupportedError
 
 
 def batch_dtypes(schema: pa.Schema) -> list[np.dtype[Any] | None]:
     """The dtype of each column's elements in a batch; None for string and binary columns.
 
-    A fixed-size list has the dtype of its elements. Raises TypeError for a type that cannot be a batch column; the
-    core refuses those first, by column and type.
+    A fixed-size list has the dtype of its elements. Raises UnsupportedError naming column and type for a type that
+    cannot be a batch column: extension types, of which the core sees the storage only. It refuses all others itself.
     """
-    return [element_dtype(element_type(field.type)) for field in schema]
+    dtypes = []
+    for field in schema:
+        try:
+            dtypes.append(element_dtype(element_type(field.type)))
+        except TypeError:
+            raise UnsupportedError(
+                f"column {field.name!r} has type {field.type}, which cannot be a batch column: "
+                "leave it out with columns="
+            ) from None
+    return dtypes
 
 
 def element_type(kind: pa.DataType) -> pa.DataType:

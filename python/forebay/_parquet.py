@@ -1,4 +1,6 @@
-"""Parquet through pyarrow: footers become a plan, and each (row group, set of columns) an Arrow C stream.
+"""Parquet files: footers become a plan, and each (row group, set of columns) an Arrow C stream through pyarrow.
+
+Columns that the core decodes by itself (_parquet_native.py says which) are never opened here.
 
 This is the one file that touches pyarrow._parquet, which is private: its reader is the only one that decodes into a
 memory pool of the caller's and streams a row group by pages. pyproject.toml pins the versions it was read in, and
@@ -15,6 +17,7 @@ Threads: open(), allocated_bytes(), describe() and take_error() are called from 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from array import array
 from collections import OrderedDict
@@ -29,26 +32,24 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import _parquet
 
+from . import _ext, _parquet_native
 from ._columns import choose_columns, duplicate_names, quoted, unknown_column_message
 from ._errors import SourceError, UnsupportedError
 from ._machine import usable_processors
-from ._parquet_costs import BUFFER_BYTES, ColumnCost, LeafChunks, column_cost, spread_transient
-from ._parquet_pages import read_row_groups
-from ._thrift import MalformedThrift
+from ._parquet_costs import BUFFER_BYTES, ColumnCost, spread_transient
+from ._parquet_native import FileChunks
+from ._parquet_survey import examine
 
 # What the allocators keep beside what is in use: measured at up to a quarter of it on top, see docs/design.md.
 _RETAINED_SHARE = 4
 _FOOTER_THREADS = 8
-# What columns cost is worked out from so many files, spread evenly over the source, and so many column chunks of each
-# (of one row group at least): files of a source have one writer, and where one is unlike the rest the core adjusts.
-_SURVEYED_FILES, _SURVEYED_CHUNKS = 64, 1024
+# What columns cost is worked out from so many files, spread evenly over the source: files of a source have one writer,
+# and where one is unlike the rest the core adjusts.
+_SURVEYED_FILES = 64
 # A parsed footer takes about this many times its length in the file (measured: 5.7 without statistics, 7.2 with).
 _FOOTER_GROWTH = 8
 _KEPT_FOOTER_BYTES = 1 << 20
 _MAGIC, _ENCRYPTED_MAGIC = b"PAR1", b"PARE"
-# Codecs by their number in Parquet, as pyarrow calls them; 5 is the LZ4 of Hadoop, 7 the plain one. 0 is none.
-_CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 5: "lz4", 6: "zstd", 7: "lz4"}
-_CODECS_NOT_READ = {3: "LZO"}
 _LEAST_FILE_BYTES = 12  # magic, an empty footer's length, magic
 
 _Leaves = tuple[tuple[int, ...], ...]  # leaf columns of each chosen column
@@ -72,15 +73,18 @@ class _Footer:
     group_rows: list[int]
     costs: list[ColumnCost]  # empty where the file was not surveyed
     footer_bytes: int  # once parsed
+    chunks: FileChunks | None  # of the columns that the core may decode; None: of none
 
 
 class ParquetProvider:
-    """A list of Parquet files as a source of units: `_ext.stream_source(schema, unit_rows, costs, provider)`.
+    """A list of Parquet files as a source of units; make_source() gives it to the core.
 
     Attributes:
         schema: pyarrow.Schema of the chosen columns.
         unit_rows: numpy uint64, rows of each unit; a unit is a row group that has rows.
-        costs: numpy uint64 of shape (columns, 4): fixed bytes, bytes of a row, of its string, weight.
+        native_columns: which columns the core decodes by itself; the others are opened here.
+        costs: numpy uint64 of shape (columns, 4): fixed bytes, bytes of a row, of its string, weight. The first three
+            are 0 for a column that the core decodes.
         plan_bytes: most bytes that the footers kept and the list of units take.
     """
 
@@ -111,24 +115,44 @@ class ParquetProvider:
         for footer in footers:
             for cost, other in zip(costs, footer.costs, strict=bool(footer.costs)):
                 cost.widen(other)
-        spread_transient(costs)
+        self._native = _parquet_native.plan([footer.chunks for footer in footers], costs)
+        self.native_columns = self._native.native_columns
+        streamed = [cost for cost, native in zip(costs, self.native_columns, strict=True) if not native]
+        spread_transient(streamed)
         self._column_page_bytes = [cost.page_bytes for cost in costs]
         self.costs = np.array(
             [
-                (
-                    _with_retained(cost.page_bytes + cost.decoder_bytes),
-                    _with_retained(cost.row_bytes),
-                    cost.string_bytes,
-                    cost.weight,
-                )
-                for cost in costs
+                (0, 0, 0, cost.native_weight) if native else _stream_cost(cost)
+                for cost, native in zip(costs, self.native_columns, strict=True)
             ],
             np.uint64,
         ).reshape(-1, 4)
-        largest = max(footer.footer_bytes for footer in footers)
-        together = sum(footer.footer_bytes for footer in footers)
-        self.plan_bytes = min(together, max(_KEPT_FOOTER_BYTES, largest) + thread_count * largest) + 8 * len(
-            unit_rows
+        self.plan_bytes = 8 * len(unit_rows)
+        if streamed:
+            largest = max(footer.footer_bytes for footer in footers)
+            together = sum(footer.footer_bytes for footer in footers)
+            self.plan_bytes += min(together, max(_KEPT_FOOTER_BYTES, largest) + thread_count * largest)
+        else:
+            self._footers = _FooterCache()  # nothing will be opened
+
+    def make_source(self) -> Any:
+        """The core's source over these files, once: what only it needs is let go of here.
+
+        Raises UnsupportedError for a type that cannot be a batch column, ValueError for a schema that no writer writes.
+        """
+        if not any(self.native_columns):
+            return _ext.stream_source(self.schema, self.unit_rows, self.costs, self)
+        native, self._native = self._native, _parquet_native.NativePlan([], np.zeros((0, 4), np.uint64))
+        files = [(os.fsencode(file.path), *file.identity) for file in self._files]
+        return _ext.parquet_source(
+            self.schema,
+            self.unit_rows,
+            self.costs,
+            self,
+            files,
+            self._unit_files,
+            native.columns,
+            native.chunks,
         )
 
     def open(self, unit: int, columns: tuple[int, ...], piece_rows: int) -> pa.RecordBatchReader:
@@ -201,7 +225,7 @@ class ParquetProvider:
         self, number: int, path: str, columns: Sequence[str] | None, first: _Footer | None, survey: bool
     ) -> _Footer:
         """Reads one footer and checks it against the first file's."""
-        with _naming(path, prefix=f"{path}: "), open(path, "rb") as descriptor:
+        with _naming(path, prefix=f"{path}: "), open(path, "rb", opener=_open_at_once) as descriptor:
             identity = _check_magic(path, descriptor.fileno())
             handle = pa.OSFile(os.fsencode(path), memory_pool=self._pool)
             try:
@@ -217,11 +241,10 @@ class ParquetProvider:
             leaves = tuple(leaves_by_name[name] for name in schema.names)
             if first is not None and leaves == first.file.leaves:
                 leaves = first.file.leaves  # one copy for all files that are alike
-            costs = _survey(path, descriptor.fileno(), metadata, schema, leaves) if survey else []
+            group_rows = _group_rows(path, metadata)
+            costs, chunks = examine(path, descriptor.fileno(), metadata, schema, leaves, group_rows, survey)
             self._footers.put(number, metadata)
-            return _Footer(
-                _File(path, identity, leaves), schema, _group_rows(path, metadata), costs, footer_bytes
-            )
+            return _Footer(_File(path, identity, leaves), schema, group_rows, costs, footer_bytes, chunks)
 
 
 class _Pieces:
@@ -292,6 +315,16 @@ class _FooterCache:
             return present
 
 
+def _stream_cost(cost: ColumnCost) -> tuple[int, int, int, int]:
+    """Of a column that is opened as a stream, as struct fb_stream_column_cost."""
+    return (
+        _with_retained(cost.page_bytes + cost.decoder_bytes),
+        _with_retained(cost.row_bytes),
+        cost.string_bytes,
+        cost.weight,
+    )
+
+
 def _with_retained(used_bytes: int) -> int:
     return used_bytes + -(-used_bytes // _RETAINED_SHARE)
 
@@ -327,6 +360,11 @@ def _naming(path: str, prefix: str) -> Iterator[None]:
         raise SourceError(f"{prefix}{error}", path=path) from error
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a file; a pipe too, without waiting for somebody to write to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
@@ -334,6 +372,8 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def _check_magic(path: str, descriptor: int) -> tuple[int, int]:
     """Says in plain words what a file is that is not a whole Parquet file. Returns its identity."""
     status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"{path}: not a file but a pipe or a device", path=path)
     head = os.pread(descriptor, 4, 0)
     tail = os.pread(descriptor, 4, max(0, status.st_size - 4))
     if _ENCRYPTED_MAGIC in (head, tail):
@@ -422,35 +462,3 @@ def _group_rows(path: str, metadata: Any) -> list[int]:
         if count < 0:
             raise SourceError(f"{path}: row group {number} has {count} rows: the file is corrupt", path=path)
     return rows
-
-
-def _survey(
-    path: str, descriptor: int, metadata: Any, schema: pa.Schema, leaves: _Leaves
-) -> list[ColumnCost]:
-    """The cost of each chosen column, from the first row groups that have rows."""
-    chunks = {leaf: LeafChunks() for own in leaves for leaf in own}
-    left = max(_SURVEYED_CHUNKS, metadata.num_columns)
-    try:
-        for rows, group in read_row_groups(descriptor, os.fstat(descriptor).st_size):
-            left -= len(group)
-            if left < 0:
-                break
-            if not rows:
-                continue
-            for name, own in zip(schema.names, leaves, strict=True):
-                for leaf in own:
-                    _check_codec(path, name, group[leaf].codec)
-                    chunks[leaf].add(rows, group[leaf])
-    except (MalformedThrift, IndexError) as error:
-        raise SourceError(f"{path}: the footer is damaged: {error}", path=path) from error
-    return [
-        column_cost(field, [(metadata.schema.column(leaf), chunks[leaf]) for leaf in own], descriptor)
-        for field, own in zip(schema, leaves, strict=True)
-    ]
-
-
-def _check_codec(path: str, column: str, codec: int) -> None:
-    name = _CODECS.get(codec)
-    if codec and (name is None or not pa.Codec.is_available(name)):
-        what = _CODECS_NOT_READ.get(codec, f"codec {codec}")
-        raise UnsupportedError(f"{path}: column {column!r} is compressed with {what}", path=path)

@@ -21,6 +21,13 @@ BUFFER_BYTES = 64 << 10  # of an open column's input stream
 # page is spread over so many columns, as few as a thread is likely to be given.
 _TRANSIENT_SHARERS = 8
 
+# Relative to what the core decodes, which is 1000: a value through pyarrow is decoded, then copied.
+_STREAM_WEIGHT = 4000
+
+# Pages of other chunks may be larger than those of the largest one, by so much; where they are larger still the core
+# asks for more bytes when it meets them.
+_PAGE_SLACK_SHARE = 16
+
 # Where page headers cannot be read, a page is taken to be no larger than this: writers cut pages at about 1 MiB.
 _UNKNOWN_PAGE_BYTES = 8 << 20
 _PHYSICAL_BYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
@@ -48,6 +55,12 @@ class ColumnCost:
     row_bytes: int = 0  # of a piece while it is decoded, the piece before it still alive
     weight: int = 1
     string_bytes: int = 0  # estimated bytes of a row's string, as a batch stores it
+    # Of a column that the core decodes: its largest page, one as stored, and dictionary; and its weight.
+    largest_bytes: int = 0
+    stored_bytes: int = 0
+    dictionary_bytes: int = 0
+    native_weight: int = 1
+    are_pages_known: bool = True  # False: some page headers could not be read
 
     def widen(self, other: ColumnCost) -> None:
         """Takes the larger of each figure."""
@@ -57,6 +70,11 @@ class ColumnCost:
         self.row_bytes = max(self.row_bytes, other.row_bytes)
         self.weight = max(self.weight, other.weight)
         self.string_bytes = max(self.string_bytes, other.string_bytes)
+        self.largest_bytes = max(self.largest_bytes, other.largest_bytes)
+        self.stored_bytes = max(self.stored_bytes, other.stored_bytes)
+        self.dictionary_bytes = max(self.dictionary_bytes, other.dictionary_bytes)
+        self.native_weight = max(self.native_weight, other.native_weight)
+        self.are_pages_known = self.are_pages_known and other.are_pages_known
 
 
 @dataclass(slots=True)
@@ -83,6 +101,8 @@ class LeafChunks:
 
 def spread_transient(costs: list[ColumnCost]) -> None:
     """Adds to each column's page bytes its share of the one compressed page that a stream holds."""
+    if not costs:
+        return
     share = -(-max(cost.transient_bytes for cost in costs) // min(len(costs), _TRANSIENT_SHARERS))
     for cost in costs:
         cost.page_bytes += share
@@ -97,7 +117,8 @@ def column_cost(field: pa.Field, leaves: list[tuple[Any, LeafChunks]], descripto
     row_bytes = 0.0
     weight = 0.0
     for schema, chunks in leaves:
-        pages = _pages(chunks.largest, descriptor)
+        pages, are_known = _pages(chunks.largest, descriptor)
+        cost.are_pages_known = cost.are_pages_known and are_known
         cost.page_bytes += BUFFER_BYTES + pages.uncompressed_bytes
         cost.transient_bytes = max(cost.transient_bytes, pages.compressed_bytes)
         if schema.physical_type == "BYTE_ARRAY":
@@ -114,9 +135,18 @@ def column_cost(field: pa.Field, leaves: list[tuple[Any, LeafChunks]], descripto
             cost.decoder_bytes += pages.dictionary_values * max(width, _physical_bytes(schema))
             row_bytes += leaf_row_bytes
             weight += values * (width + 6)
+            # What decodes it in the core: a copy of the bytes, and a look at each value.
+            cost.native_weight = 1000 * values * (width + 2)
+        cost.largest_bytes = _with_slack(pages.uncompressed_bytes)
+        cost.stored_bytes = _with_slack(pages.compressed_bytes)
+        cost.dictionary_bytes = _with_slack(pages.dictionary_bytes)
     cost.row_bytes = int(row_bytes) + 1
-    cost.weight = max(1, int(1000 * weight))
+    cost.weight = max(1, int(_STREAM_WEIGHT * weight))
     return cost
+
+
+def _with_slack(page_bytes: int) -> int:
+    return page_bytes + -(-page_bytes // _PAGE_SLACK_SHARE)
 
 
 def _physical_bytes(schema: Any) -> int:
@@ -152,21 +182,22 @@ def _fixed_row_bytes(kind: pa.DataType, schema: Any, chunks: LeafChunks) -> tupl
     return value_bytes + (_NULLABLE_BYTES if schema.max_definition_level else 0), 1, width
 
 
-def _pages(chunk: Chunk | None, descriptor: int) -> ChunkPages:
-    """A chunk's pages: from their headers, or else bounded by the chunk's size."""
+def _pages(chunk: Chunk | None, descriptor: int) -> tuple[ChunkPages, bool]:
+    """A chunk's pages and whether their headers said so; where those cannot be read the chunk's size bounds them."""
     if chunk is None:
-        return ChunkPages()
+        return ChunkPages(), True
     try:
-        return read_chunk_pages(descriptor, chunk.start, chunk.compressed_bytes)
+        return read_chunk_pages(descriptor, chunk.start, chunk.compressed_bytes), True
     except (MalformedThrift, OSError, OverflowError):
         pass  # the decoder will say what is wrong with the file, if anything is
     uncompressed = min(chunk.uncompressed_bytes, _UNKNOWN_PAGE_BYTES)
-    return ChunkPages(
+    bounds = ChunkPages(
         compressed_bytes=min(chunk.compressed_bytes, _UNKNOWN_PAGE_BYTES),
         uncompressed_bytes=uncompressed,
         data_bytes=uncompressed,
         dictionary_bytes=uncompressed if chunk.has_dictionary else 0,
     )
+    return bounds, False
 
 
 def _mean_value_bytes(chunks: LeafChunks, pages: ChunkPages) -> int:

@@ -1,4 +1,4 @@
-"""Parquet's own structures: what a footer and page headers say of the bytes that a column takes.
+"""Parquet's own structures: what a footer and page headers say of the columns and of the bytes that they take.
 
 pyarrow gives the same figures of a footer, but it ends the process on some damaged ones, and it does not show how many
 bytes of strings a chunk decodes to, nor how large its pages are. A reader holds one page and one dictionary of a column
@@ -15,15 +15,32 @@ from typing import Any
 
 from ._thrift import MalformedThrift, iterate_structs, parse_struct, size_field
 
+# Encodings by their number.
+PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED, RLE_DICTIONARY = 0, 2, 3, 4, 8
+
+_NOT_HERE = {1, 8, 9}  # fields of a chunk that is in another file, or encrypted
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
 
 _HEADER_BYTES = 256  # enough for nearly every page header
 _LONG_HEADER_BYTES = 64 << 10  # statistics hold values of any length
 _MOST_PAGES = 1024
-_TAIL_BYTES = 8  # the footer's length and the magic
+_MOST_NESTING = 64
+TAIL_BYTES = 8  # the footer's length and the magic
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """An element of the schema: a group of others, or a leaf, whose values are stored."""
+
+    physical_type: int | None  # None: a group
+    type_bytes: int  # of a value of fixed length
+    repetition: int  # 0: required, 1: optional, 2: repeated
+    children: int
+    converted_type: int | None
+    logical_type: dict[int, Any]  # the union: one field, or none
+
+
+@dataclass(slots=True)
 class Chunk:
     """A column chunk, as its footer describes it."""
 
@@ -34,6 +51,9 @@ class Chunk:
     uncompressed_bytes: int
     has_dictionary: bool
     string_bytes: int | None  # bytes of its strings once decoded, where its writer noted that
+    physical_type: int
+    encodings: tuple[int, ...]  # of levels and values; empty where the footer does not say
+    is_plainly_here: bool  # not encrypted, and not in another file
 
 
 @dataclass(slots=True)
@@ -47,16 +67,63 @@ class ChunkPages:
     dictionary_values: int = 0
 
 
-def read_row_groups(descriptor: int, file_bytes: int) -> Iterator[tuple[int, list[Chunk]]]:
+def read_footer(descriptor: int, file_bytes: int) -> bytes:
+    """The footer's bytes, which end TAIL_BYTES before the file does. Raises MalformedThrift or OSError."""
+    tail = os.pread(descriptor, TAIL_BYTES, max(0, file_bytes - TAIL_BYTES))
+    length = int.from_bytes(tail[:4], "little")
+    if length + TAIL_BYTES > file_bytes:
+        raise MalformedThrift("the footer is longer than the file")
+    return os.pread(descriptor, length, file_bytes - TAIL_BYTES - length)
+
+
+def read_leaves(footer: bytes) -> list[list[Node]]:
+    """The leaf columns in their order, each as the nodes from its top-level column down to itself.
+
+    Raises MalformedThrift.
+    """
+    nodes = [_node(element) for element in iterate_structs(footer, 2)]
+    if not nodes or not nodes[0].children:
+        return []
+    leaves: list[list[Node]] = []
+    above: list[Node] = []
+    left = [nodes[0].children]  # children still to come: of the root, and of each group in above
+    for node in nodes[1:]:
+        if not left:
+            raise MalformedThrift("a schema with elements beside its root")
+        left[-1] -= 1
+        if node.children:  # a group
+            above.append(node)
+            left.append(node.children)
+            if len(above) > _MOST_NESTING:
+                raise MalformedThrift("a schema nested too deep")
+        else:
+            if node.physical_type is not None:
+                leaves.append([*above, node])
+        while left and not left[-1]:
+            left.pop()
+            if above:
+                above.pop()
+    if left:
+        raise MalformedThrift("a schema that ends early")
+    return leaves
+
+
+def _node(element: dict[int, Any]) -> Node:
+    return Node(
+        physical_type=size_field(element, 1) if 1 in element else None,
+        type_bytes=size_field(element, 2) if 2 in element else 0,
+        repetition=size_field(element, 3) if 3 in element else 0,
+        children=size_field(element, 5) if 5 in element else 0,
+        converted_type=size_field(element, 6) if 6 in element else None,
+        logical_type=logical if isinstance(logical := element.get(10), dict) else {},
+    )
+
+
+def read_row_groups(footer: bytes) -> Iterator[tuple[int, list[Chunk]]]:
     """(rows, the chunk of each leaf column) of each row group, parsed as they are asked for.
 
-    Raises MalformedThrift or OSError.
+    Raises MalformedThrift.
     """
-    tail = os.pread(descriptor, _TAIL_BYTES, max(0, file_bytes - _TAIL_BYTES))
-    length = int.from_bytes(tail[:4], "little")
-    if length + _TAIL_BYTES > file_bytes:
-        raise MalformedThrift("the footer is longer than the file")
-    footer = os.pread(descriptor, length, file_bytes - _TAIL_BYTES - length)
     for group in iterate_structs(footer, 4):
         columns = group.get(1)
         if not isinstance(columns, list):
@@ -64,8 +131,8 @@ def read_row_groups(descriptor: int, file_bytes: int) -> Iterator[tuple[int, lis
         yield size_field(group, 3), [_chunk(column) for column in columns]
 
 
-def _chunk(column: dict[int, Any]) -> Chunk:
-    metadata = column.get(3)
+def _chunk(column: Any) -> Chunk:
+    metadata = column.get(3) if isinstance(column, dict) else None
     if not isinstance(metadata, dict):
         raise MalformedThrift("a column chunk without its metadata")
     dictionary_at = metadata.get(11)
@@ -73,6 +140,7 @@ def _chunk(column: dict[int, Any]) -> Chunk:
     has_dictionary = isinstance(dictionary_at, int) and dictionary_at > 0
     data_at = size_field(metadata, 9)
     sizes = metadata.get(16)
+    encodings = metadata.get(2)
     return Chunk(
         start=min(data_at, size_field(metadata, 11)) if has_dictionary else data_at,
         codec=size_field(metadata, 4),
@@ -81,6 +149,9 @@ def _chunk(column: dict[int, Any]) -> Chunk:
         uncompressed_bytes=size_field(metadata, 6),
         has_dictionary=has_dictionary,
         string_bytes=size_field(sizes, 1) if isinstance(sizes, dict) and 1 in sizes else None,
+        physical_type=size_field(metadata, 1),
+        encodings=tuple(encodings) if isinstance(encodings, list) else (),
+        is_plainly_here=not column.keys() & _NOT_HERE,
     )
 
 
@@ -110,6 +181,28 @@ def read_chunk_pages(descriptor: int, offset: int, chunk_bytes: int) -> ChunkPag
             pages.data_bytes = max(pages.data_bytes, uncompressed)
         offset += header_bytes + compressed
     return pages
+
+
+def read_level_encodings(descriptor: int, offset: int, chunk_bytes: int) -> tuple[int, int]:
+    """Encodings of definition and repetition levels in the first data page of the chunk at offset.
+
+    Raises MalformedThrift or OSError.
+    """
+    end = offset + chunk_bytes
+    for _ in range(_MOST_PAGES):
+        if offset >= end:
+            break
+        header, header_bytes = _read_header(descriptor, offset)
+        kind = size_field(header, 1)
+        if kind == _DATA_PAGE_V2:
+            return RLE, RLE
+        if kind == _DATA_PAGE:
+            details = header.get(5)
+            if not isinstance(details, dict):
+                raise MalformedThrift("a data page without its header")
+            return size_field(details, 3), size_field(details, 4)
+        offset += header_bytes + size_field(header, 3)
+    raise MalformedThrift("a chunk without a data page")
 
 
 def _read_header(descriptor: int, offset: int) -> tuple[dict[int, Any], int]:

@@ -37,6 +37,10 @@ def _check_path(path: Any) -> str:
         raise ValueError("source holds an empty path")
     if "\0" in text:
         raise ValueError(f"source holds a path with a null character: {text!r}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"source holds a path that no file can have: {text!r}: {error}") from None
     return text
 
 

@@ -21,7 +21,8 @@ class MalformedThrift(ValueError):
 def parse_struct(data: bytes) -> tuple[dict[int, Any], int]:
     """The struct at the start of data as {field: value}, and its length in bytes.
 
-    Integers, bools, structs and lists of structs are kept; everything else is stepped over and stands as None.
+    Integers, bools, structs and lists of structs or integers are kept; everything else is stepped over and stands as
+    None.
     """
     cursor = _Cursor(data)
     try:
@@ -98,13 +99,30 @@ class _Cursor:
             raise MalformedThrift("structs nested too deep")
         fields: dict[int, Any] = {}
         field = 0
+        data = self.data
         while True:
-            head = self.byte()
-            if not head & 0x0F:
+            head = data[self.at]
+            self.at += 1
+            kind = head & 0x0F
+            if not kind:
                 return fields
-            step, kind = head >> 4, head & 0x0F
-            field = field + step if step else self.zigzag()
-            fields[field] = self.value(kind, depth, in_list=False)
+            field = field + (head >> 4) if head >> 4 else self.zigzag()
+            if 4 <= kind <= 6:  # as value() does it; a footer is mostly integers
+                number = shift = 0
+                at = self.at
+                while (byte := data[at]) >= 0x80:
+                    number |= (byte & 0x7F) << shift
+                    shift += 7
+                    at += 1
+                    if shift > 63:
+                        raise MalformedThrift("an integer of more than 64 bits")
+                number |= byte << shift
+                self.at = at + 1
+                fields[field] = (number >> 1) ^ -(number & 1)
+            elif kind == _STRUCT:
+                fields[field] = self.struct(depth + 1)
+            else:
+                fields[field] = self.value(kind, depth, in_list=False)
 
     def value(self, kind: int, depth: int, *, in_list: bool) -> Any:
         if kind in (1, 2):  # a bool: in a struct its type is its value, in a list it is a byte
@@ -133,12 +151,14 @@ class _Cursor:
         count = head >> 4
         return (self.varint() if count == 15 else count), head & 0x0F
 
-    def _sequence(self, depth: int) -> list[dict[int, Any]] | None:
+    def _sequence(self, depth: int) -> list[Any] | None:
         count, kind = self.list_head()
         if depth > _MOST_DEPTH or count > len(self.data):
             raise MalformedThrift("a list longer than the bytes it is in")
         if kind == _STRUCT:
             return [self.struct(depth) for _ in range(count)]
+        if kind in (4, 5, 6):
+            return [self.zigzag() for _ in range(count)]
         for _ in range(count):
             self.value(kind, depth, in_list=True)
         return None

@@ -12,7 +12,7 @@ import pyarrow as pa
 from . import _arguments, _ext, _paths
 from ._arguments import Settings
 from ._column import ArrowColumn
-from ._errors import ForkedLoaderError
+from ._errors import ForkedLoaderError, SourceError
 from ._memory import MemoryProvider
 from ._numpy import batch_dtypes, fill_bytes
 from ._progress import LiveLine, Progress
@@ -228,7 +228,7 @@ def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
 
         provider = ParquetProvider(files, settings.columns, settings.num_threads)
         try:
-            core_source = _ext.stream_source(provider.schema, provider.unit_rows, provider.costs, provider)
+            core_source = provider.make_source()
         except ValueError as error:  # a schema that no writer writes
             raise SourceError(f"{files[0]}: the footer is damaged: {error}", path=files[0]) from error
         return core_source, provider.schema

@@ -228,14 +228,24 @@ static void fill_null_lists(const struct fb__column_layout *layout, uint8_t *val
         fill_run(values + at * row_bytes, layout->element_bytes, fill, run * layout->list_size);
 }
 
-static int fail_null(const struct fb__column_layout *layout, bool is_item, uint64_t row, uint64_t *null_row,
-                     struct fb_error *error)
+void fb__copy_fill(const struct fb__column_layout *layout, uint8_t *values, uint64_t count)
 {
-    if (null_row != NULL) *null_row = row;
+    fill_run(values, layout->element_bytes, load_fill(layout), count);
+}
+
+int fb__copy_fail_null(const struct fb__column_layout *layout, bool is_item, struct fb_error *error)
+{
     return fb__fail(error, EIO,
                     "column '%.*s' has a null%s: read it with null_policy=\"fill\" or \"mask\", or leave the column "
                     "out with columns=",
                     fb__text_shown_bytes(layout->name), layout->name, is_item ? " inside a list" : "");
+}
+
+static int fail_null(const struct fb__column_layout *layout, bool is_item, uint64_t row, uint64_t *null_row,
+                     struct fb_error *error)
+{
+    if (null_row != NULL) *null_row = row;
+    return fb__copy_fail_null(layout, is_item, error);
 }
 
 static int copy_fixed(struct fb_batch *batch, uint32_t column, uint64_t place, const struct ArrowArray *array,

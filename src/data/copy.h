@@ -18,4 +18,12 @@ FB_MUST_CHECK int fb__copy_rows(struct fb_batch *batch, uint32_t column, uint64_
                                 uint64_t block_offset, uint64_t first_row, uint64_t row_count, uint64_t expected_rows,
                                 uint64_t *null_row, struct fb_error *error);
 
+/* ---- the null policy, for decoders that write to a batch themselves ---- */
+
+/* Stores the fill value of a fixed-width column in count elements from values on. */
+void fb__copy_fill(const struct fb__column_layout *layout, uint8_t *values, uint64_t count);
+
+/* EIO: the column has a null (is_item: inside a list) where the policy is FB_NULLS_ERROR. */
+FB_MUST_CHECK int fb__copy_fail_null(const struct fb__column_layout *layout, bool is_item, struct fb_error *error);
+
 #endif

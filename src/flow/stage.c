@@ -346,13 +346,28 @@ bool fb__stage_is_started(const struct fb__stage *stage)
     return stage->is_started;
 }
 
+/* Where a worker's callback is what stops the stage, nobody can wait for its thread: 1, else 0. */
+static uint32_t detach_own_thread_locked(struct fb__stage *stage)
+{
+    for (uint32_t i = 0; i < stage->worker_count; i++) {
+        struct fb__worker *worker = &stage->workers[i];
+        if (!worker->has_thread || !pthread_equal(worker->thread, pthread_self())) continue;
+        worker->has_thread = false;
+        pthread_detach(worker->thread);
+        return 1;
+    }
+    return 0;
+}
+
 uint32_t fb__stage_stop(struct fb__stage *stage, uint64_t deadline_ns)
 {
     uint32_t abandoned_count = 0;
     fb__lock_acquire(&stage->lock);
     atomic_store(&stage->is_stopping, true);
     fb__parking_wake_all(&stage->slot_free);
-    while (stage->live_count > 0 && fb__cond_wait_until(&stage->worker_ended, &stage->lock, deadline_ns)) continue;
+    uint32_t own_count = detach_own_thread_locked(stage);
+    while (stage->live_count > own_count && fb__cond_wait_until(&stage->worker_ended, &stage->lock, deadline_ns))
+        continue;
     for (uint32_t i = 0; i < stage->worker_count; i++) {
         struct fb__worker *worker = &stage->workers[i];
         if (!worker->has_thread || worker->has_ended) continue;

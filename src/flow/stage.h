@@ -72,6 +72,8 @@ bool fb__stage_is_started(const struct fb__stage *stage);
 /*
  * Stops and joins, and drops what is queued. Workers still inside a callback at deadline_ns are abandoned: their
  * number is returned and they go on to `ended` by themselves. After that nobody but them may use the stage.
+ * A callback may stop its own stage (a garbage collector that runs in it, say): its worker is not waited for and not
+ * counted, and goes on to `ended` once the callback has returned.
  */
 uint32_t fb__stage_stop(struct fb__stage *stage, uint64_t deadline_ns);
 /* Frees a stage that never started, was stopped with none abandoned, or whose last abandoned worker is in `ended`. */

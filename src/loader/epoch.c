@@ -2,6 +2,7 @@
 #include "loader/epoch.h"
 
 #include <assert.h>
+#include <errno.h>
 
 #include "loader/loader.h"
 
@@ -114,7 +115,10 @@ int fb__epoch_start(struct fb__epoch *epoch, struct fb_error *error)
     fb__ledger_resume(ledger);
     fb__ledger_set_watch(ledger, poke, epoch->stage);
     atomic_fetch_add(&epoch->references, epoch->reader_count);
-    return fb__stage_start(epoch->stage, error);
+    int code = fb__stage_start(epoch->stage, error);
+    if (code != EAGAIN) return code;
+    if (error) error->code = ENOMEM; /* too few threads or too little memory; EAGAIN tells callers of next() to wait */
+    return ENOMEM;
 }
 
 /* A unit that a thread which did not come back is reading; -1 where none. */

@@ -23,6 +23,7 @@ static int lay_out_rows(struct fb__plan *plan, const struct fb_loader_options *o
         if (source->unit_rows[unit] > (uint64_t)INT64_MAX - row)
             return fb__fail(error, EINVAL, "the units have more than 2^63 rows together");
         row += source->unit_rows[unit];
+        if (source->unit_rows[unit] > plan->most_unit_rows) plan->most_unit_rows = source->unit_rows[unit];
     }
     plan->unit_start[source->unit_count] = row;
     plan->batch_rows = options->batch_rows;
@@ -176,7 +177,10 @@ int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struc
     /* The peak is what making the plan took, a little above what is left of it. */
     uint64_t booked_bytes;
     fb__ledger_figures(pool->ledger, NULL, NULL, &booked_bytes);
-    uint64_t least_bytes = add_saturating(booked_bytes, floor_bytes(plan, source, pool, FB__PIECE_ROWS_LEAST));
+    /* A piece has no more rows than its unit. */
+    uint64_t most_rows = plan->most_unit_rows > 0 ? plan->most_unit_rows : 1;
+    plan->piece_rows = most_rows < FB__PIECE_ROWS_LEAST ? most_rows : FB__PIECE_ROWS_LEAST;
+    uint64_t least_bytes = add_saturating(booked_bytes, floor_bytes(plan, source, pool, plan->piece_rows));
     plan->least_bytes = least_bytes;
     if (least_bytes > limit_bytes)
         return fb__fail_bytes(error, least_bytes, limit_bytes,
@@ -185,8 +189,8 @@ int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struc
                               (unsigned long long)limit_bytes, (unsigned long long)least_bytes);
     fb__ledger_lower_limit(pool->ledger, limit_bytes);
     uint64_t free_bytes = limit_bytes - booked_bytes;
-    plan->piece_rows = FB__PIECE_ROWS_LEAST;
-    while (plan->piece_rows < FB__PIECE_ROWS_MOST && pieces_fit(plan, source, pool, plan->piece_rows * 2, free_bytes))
+    while (plan->piece_rows < most_rows && plan->piece_rows < FB__PIECE_ROWS_MOST &&
+           pieces_fit(plan, source, pool, plan->piece_rows * 2, free_bytes))
         plan->piece_rows *= 2;
     plan->floor_bytes = floor_bytes(plan, source, pool, plan->piece_rows);
     uint64_t above_bytes = free_bytes - plan->floor_bytes;

@@ -23,6 +23,7 @@ struct fb__plan {
     struct fb__gate *gate;
     uint64_t *unit_start;     /* row of the epoch at which each unit starts; unit_count + 1 entries */
     uint64_t unit_count;
+    uint64_t most_unit_rows;  /* rows of the largest unit */
     uint64_t rows;            /* rows delivered: without a last batch that drop_last leaves out */
     uint64_t batch_rows;
     uint64_t batch_count;

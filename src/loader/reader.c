@@ -213,8 +213,10 @@ void fb__reader_let_go(void *context, struct fb__worker *worker, const struct fb
 {
     struct fb__epoch *epoch = context;
     struct fb__reader *reader = &epoch->readers[fb__worker_index(worker)];
+    struct fb_source *source = epoch->loader->source;
     close_cursor(epoch, reader);
     give_back_bytes(epoch, reader);
+    if (source->ops->leave) source->ops->leave(source);
     bool has_failed = error->code != 0 && error->code != ECANCELED;
     uint64_t error_row = 0;
     fb__lock_acquire(&epoch->lock);

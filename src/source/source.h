@@ -20,6 +20,9 @@ struct fb__cursor; /* defined by each source; first member is its own business *
 
 /* Room for a cursor of any source, so that opening one allocates nothing. */
 #define FB__CURSOR_BYTES 512
+/* Of these a stream's cursor takes no more than so many: a cursor that reads a part of its columns as a stream holds
+ * that one's room in its own. */
+#define FB__STREAM_CURSOR_BYTES 256
 union fb__cursor_room {
     max_align_t align;
     unsigned char bytes[FB__CURSOR_BYTES];
@@ -51,6 +54,8 @@ struct fb__source_ops {
                 uint64_t row_count, uint64_t *filled_rows, struct fb_error *error);
     /* Lets go of everything the cursor holds, also after an error. The grant stays with the caller. */
     void (*close)(struct fb_source *source, union fb__cursor_room *room);
+    /* The calling reader thread has closed its last cursor. Nullable. */
+    void (*leave)(struct fb_source *source);
     /* Releases the source and its struct. */
     void (*destroy)(struct fb_source *source);
 };
@@ -71,6 +76,7 @@ struct fb_source {
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
     uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
     _Atomic uint64_t foreign_peak_bytes;    /* most bytes seen beyond what the ledger could book */
+    _Atomic uint64_t decoded_here_bytes;    /* of a stream source: of FB_ACCOUNT_READ, what is not the callbacks' */
 };
 
 /* Bytes to reserve for a cursor over columns at piece_rows; saturates at UINT64_MAX. */
@@ -106,12 +112,18 @@ FB_MUST_CHECK int fb__source_copy(const struct fb__open_request *request, const 
                                   uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
                                   uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
 
-/* fb_source_from_streams() and fb_source_from_blocks() through a given gate, [borrow]. */
+/* fb_source_from_streams(), fb_source_from_parquet() and fb_source_from_blocks() through a given gate, [borrow]. */
 FB_MUST_CHECK int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *schema,
                                           const uint64_t *unit_rows, uint64_t unit_count,
                                           const struct fb_stream_column_cost *costs,
                                           const struct fb_stream_source_callbacks *callbacks, void *context,
                                           struct fb_source **out, struct fb_error *error);
+FB_MUST_CHECK int fb__source_make_parquet(struct fb__gate *gate, const struct ArrowSchema *schema,
+                                          const uint64_t *unit_rows, uint64_t unit_count,
+                                          const struct fb_stream_column_cost *costs,
+                                          const struct fb_stream_source_callbacks *callbacks, void *context,
+                                          const struct fb_parquet *parquet, struct fb_source **out,
+                                          struct fb_error *error);
 FB_MUST_CHECK int fb__source_make_blocks(struct fb__gate *gate, const struct ArrowSchema *schema,
                                          struct ArrowArray *blocks, uint64_t block_count, struct fb_source **out,
                                          struct fb_error *error);

@@ -30,7 +30,8 @@ struct stream_cursor {
     uint64_t unit_row;              /* that row's number in the unit */
 };
 
-_Static_assert(sizeof(struct stream_cursor) <= FB__CURSOR_BYTES, "a stream cursor fits its room");
+_Static_assert(sizeof(struct stream_cursor) <= FB__STREAM_CURSOR_BYTES && FB__STREAM_CURSOR_BYTES <= FB__CURSOR_BYTES,
+               "a stream cursor fits its room");
 
 static struct stream_source *stream_source_of(struct fb_source *source)
 {
@@ -117,11 +118,19 @@ static void note_foreign_peak(struct fb_source *source, uint64_t bytes)
     }
 }
 
-/* Bytes that the decoder holds and FB_ACCOUNT_READ does not book. */
+/*
+ * Bytes that the decoder holds and FB_ACCOUNT_READ does not book. What is booked there for columns that are decoded
+ * here is not the decoder's; it is read before and after, since cursors may open and close meanwhile: the smaller one
+ * is booked for sure.
+ */
 static uint64_t unbooked_bytes(const struct stream_source *source, const struct stream_cursor *cursor)
 {
     uint64_t held_bytes = source->callbacks.allocated_bytes(source->context);
+    uint64_t here_bytes = atomic_load(&source->base.decoded_here_bytes);
     uint64_t booked_bytes = fb__ledger_account_bytes(cursor->request.ledger, FB_ACCOUNT_READ);
+    uint64_t later_bytes = atomic_load(&source->base.decoded_here_bytes);
+    if (later_bytes < here_bytes) here_bytes = later_bytes;
+    booked_bytes = booked_bytes > here_bytes ? booked_bytes - here_bytes : 0;
     return held_bytes > booked_bytes ? held_bytes - booked_bytes : 0;
 }
 
@@ -242,6 +251,12 @@ static void close_stream(struct fb_source *base, union fb__cursor_room *room)
     let_go(cursor_in(room));
 }
 
+static void leave_streams(struct fb_source *base)
+{
+    struct stream_source *source = stream_source_of(base);
+    if (source->callbacks.leave) source->callbacks.leave(source->context);
+}
+
 /* ---- making ---- */
 
 static void destroy_streams(struct fb_source *base)
@@ -255,6 +270,7 @@ static const struct fb__source_ops stream_ops = {
     .open = open_stream,
     .fill = fill_from_stream,
     .close = close_stream,
+    .leave = leave_streams,
     .destroy = destroy_streams,
 };
 

@@ -133,8 +133,9 @@ leave()
     ),
     "a daemon thread waits inside next() for a source that does not answer": (
         """
-from forebay._memory import MemoryProvider
+from forebay import _parquet_native
 from forebay._parquet import ParquetProvider
+_parquet_native.ENABLED = False  # every column is opened as a stream
 reached, never = threading.Event(), threading.Event()
 def open_never(self, unit, columns, piece_rows):
     reached.set()
@@ -240,7 +241,9 @@ for batch in loader:
 
 def test_a_reader_that_is_stuck_at_exit_is_named_and_left(parquet_set: Any, run_python: Any) -> None:
     body = """
+from forebay import _parquet_native
 from forebay._parquet import ParquetProvider
+_parquet_native.ENABLED = False  # every column is opened as a stream
 never = threading.Event()
 def open_never(self, unit, columns, piece_rows):
     never.wait()
@@ -265,7 +268,9 @@ def test_a_reader_that_comes_back_while_python_ends_does_no_harm(parquet_set: An
     body = """
 import warnings
 warnings.simplefilter("ignore", ResourceWarning)
+from forebay import _parquet_native
 from forebay._parquet import ParquetProvider
+_parquet_native.ENABLED = False  # every column is opened as a stream
 original = ParquetProvider.open
 def open_slowly(self, unit, columns, piece_rows):
     time.sleep(float(sys.argv[3]))

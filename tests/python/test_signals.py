@@ -52,7 +52,9 @@ def row_count(batches: Any) -> int:
     return sum(len(batch["id"]) for batch in batches)
 
 
-def test_an_interrupt_ends_a_next_that_waits_for_the_source(parquet_set: Any, hold: Any, accounts_of: Any) -> None:
+def test_an_interrupt_ends_a_next_that_waits_for_the_source(
+    parquet_set: Any, hold: Any, accounts_of: Any
+) -> None:
     with forebay.Loader(parquet_set.path, batch_size=256) as loader:
         accounts = accounts_of(loader)
         batches = iter(loader)
@@ -91,7 +93,9 @@ def test_an_interrupt_ends_a_next_that_waits_for_batches_to_be_let_go(parquet_se
         assert rows + row_count(batches) == parquet_set.rows
 
 
-def test_an_interrupted_loop_leaves_nothing(parquet_set: Any, hold: Any, process: Any, all_given_back: Any) -> None:
+def test_an_interrupted_loop_leaves_nothing(
+    parquet_set: Any, hold: Any, process: Any, all_given_back: Any
+) -> None:
     hold.units = {7, 8}
     with pytest.warns(ResourceWarning, match="left 2 reader"):  # still held when the loader closes
         with forebay.Loader(parquet_set.path, batch_size=256, num_threads=2, close_timeout=0.05) as loader:
@@ -183,7 +187,10 @@ def test_interrupts_at_random_moments_of_an_epoch(
 
 INTERRUPTED = """
 import sys, threading, forebay
+from forebay import _parquet_native
 from forebay._parquet import ParquetProvider
+
+_parquet_native.ENABLED = False  # every column is opened as a stream
 
 never = threading.Event()
 def open_never(self, unit, columns, piece_rows):

@@ -111,7 +111,9 @@ def test_the_refusal_counts_batches_and_bytes(source: Any, parquet_set: Any) -> 
         kept, error = keep_until_refused(iter(loader))
         stats = loader.stats()
         assert 2 <= len(kept) < 47
-        assert stats.accounts["held"].bytes >= sum(column.nbytes for batch in kept for column in batch.values())
+        assert stats.accounts["held"].bytes >= sum(
+            column.nbytes for batch in kept for column in batch.values()
+        )
         assert f"you hold {len(kept)} batches, {stats.accounts['held'].bytes} bytes" in str(error)
         assert "raise memory_limit" in str(error)
         assert error.limit == stats.memory_limit

@@ -28,6 +28,7 @@ struct script {
     _Atomic int64_t live_arrays;
     _Atomic int64_t live_streams;
     _Atomic int64_t allocated_bytes;
+    _Atomic int64_t leaves;          /* of reader threads */
     _Atomic int64_t releases;        /* of the context */
     _Atomic bool blocks;             /* streams block until it is cleared */
     pthread_mutex_t mutex;
@@ -221,6 +222,11 @@ static inline uint64_t script_allocated_bytes(void *context)
     return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
+static inline void script_leave(void *context)
+{
+    atomic_fetch_add(&((struct script *)context)->leaves, 1);
+}
+
 static inline void script_release(void *context)
 {
     atomic_fetch_add(&((struct script *)context)->releases, 1);
@@ -261,7 +267,11 @@ static inline int script_source(struct script *script, struct fb_source **out, s
         {.fixed_bytes = 64, .row_bytes = 64, .string_bytes = 16, .weight = 24},
     };
     const struct fb_stream_source_callbacks callbacks = {
-        .open = script_open, .allocated_bytes = script_allocated_bytes, .release = script_release};
+        .open = script_open,
+        .allocated_bytes = script_allocated_bytes,
+        .leave = script_leave,
+        .release = script_release,
+    };
     struct ArrowSchema schema;
     script_schema(columns, script->has_text ? 2 : 1, &schema);
     int code = fb_source_from_streams(&schema, script->unit_rows, script->unit_count, costs, &callbacks, script, out,

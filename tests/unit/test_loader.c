@@ -73,6 +73,31 @@ static void every_row_comes_once_in_every_epoch(void)
     script_destroy(&script);
 }
 
+static void every_reader_leaves_once_in_every_epoch_that_asked_for_a_batch(void)
+{
+    uint64_t unit_rows[] = {50, 50, 50};
+    struct script script;
+    script_init(&script, unit_rows, 3, true);
+    struct fb_loader_options options = default_options();
+    options.thread_count = 5; /* more than there are units: those without work leave as well */
+    struct fb_loader *loader = make(&script, &options);
+    for (int epoch = 0; epoch < 4; epoch++) {
+        begin(loader);
+        if (epoch == 0) continue; /* nobody started */
+        fb_batch_release(next(loader));
+        CHECK_EQUAL(fb_loader_end_epoch(loader, FB_NO_DEADLINE, NULL), 0);
+        CHECK_EQUAL(atomic_load(&script.leaves), 5 * epoch);
+    }
+    script.fail_row = 0;
+    begin(loader);
+    struct fb_batch *batch;
+    CHECK(fb_loader_next(loader, FB_NO_DEADLINE, false, &batch, NULL) != 0);
+    CHECK_EQUAL(atomic_load(&script.leaves), 5 * 4);
+    close_loader(loader);
+    CHECK_EQUAL(atomic_load(&script.leaves), 5 * 4);
+    script_destroy(&script);
+}
+
 static void a_refused_limit_leaves_the_source_with_the_caller(void)
 {
     uint64_t unit_rows[] = {100};
@@ -353,6 +378,7 @@ static void every_limit_below_the_least_is_refused_and_leaks_nothing(void)
 int main(void)
 {
     RUN(every_row_comes_once_in_every_epoch);
+    RUN(every_reader_leaves_once_in_every_epoch_that_asked_for_a_batch);
     RUN(a_refused_limit_leaves_the_source_with_the_caller);
     RUN(the_least_completes);
     RUN(held_batches_are_named_and_releasing_one_lets_the_epoch_go_on);

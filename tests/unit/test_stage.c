@@ -34,6 +34,7 @@ struct pipeline {
     uint64_t input_count;
     uint64_t fail_at;            /* input at which a worker fails; UINT64_MAX: none */
     uint64_t vanish_at;          /* input at which a worker's thread ends without a word */
+    uint64_t stop_at;            /* input at which a worker stops the stage */
     _Atomic uint64_t in_making;  /* results with a slot, not yet taken by the consumer */
     _Atomic uint64_t most_in_making;
     _Atomic uint64_t dropped_count;
@@ -69,6 +70,7 @@ static int work(void *context, struct fb__worker *worker, struct fb_error *error
     pthread_mutex_lock(&pipeline->block_mutex);
     while (atomic_load(&pipeline->blocks)) pthread_cond_wait(&pipeline->block_cond, &pipeline->block_mutex);
     pthread_mutex_unlock(&pipeline->block_mutex);
+    if (value == pipeline->stop_at) CHECK_EQUAL(fb__stage_stop(pipeline->stage, FB_NO_DEADLINE), 0);
     pipeline->items[value].value = value;
     fb__stage_put(pipeline->stage, worker, &pipeline->items[value].link, false);
     return 0;
@@ -106,7 +108,7 @@ static struct pipeline *make(uint32_t worker_count, int64_t bound)
     struct pipeline *pipeline = calloc(1, sizeof *pipeline);
     fb__gate_init(&pipeline->gate, &(struct fb__book){0});
     pipeline->input_count = ITEM_COUNT;
-    pipeline->fail_at = pipeline->vanish_at = UINT64_MAX - 1;
+    pipeline->fail_at = pipeline->vanish_at = pipeline->stop_at = UINT64_MAX - 1;
     pthread_mutex_init(&pipeline->block_mutex, NULL);
     pthread_cond_init(&pipeline->block_cond, NULL);
     struct fb__stage_options options = {.name = "test",
@@ -268,6 +270,21 @@ static void a_worker_inside_a_callback_is_abandoned_at_the_deadline_and_ends_by_
     finish(pipeline);
 }
 
+static void a_worker_that_stops_its_own_stage_waits_for_the_others_alone(void)
+{
+    for (uint32_t worker_count = 1; worker_count <= 4; worker_count++) {
+        struct pipeline *pipeline = make(worker_count, 100);
+        pipeline->stop_at = 50;
+        set_blocking(pipeline, true); /* until start() has returned */
+        start(pipeline);
+        set_blocking(pipeline, false);
+        while (atomic_load(&pipeline->ended_count) < worker_count) sched_yield();
+        CHECK(atomic_load(&pipeline->dropped_count) >= 50); /* what was ready at the stop */
+        CHECK_EQUAL(atomic_load(&pipeline->let_go_count), worker_count);
+        finish(pipeline);
+    }
+}
+
 static void the_consumer_gets_what_the_deadline_says(void)
 {
     struct pipeline *pipeline = make(1, 1);
@@ -418,6 +435,7 @@ int main(void)
     RUN(an_early_stop_wakes_workers_that_wait_for_a_slot);
     RUN(a_stage_that_never_started_is_destroyed);
     RUN(a_worker_inside_a_callback_is_abandoned_at_the_deadline_and_ends_by_itself);
+    RUN(a_worker_that_stops_its_own_stage_waits_for_the_others_alone);
     RUN(the_consumer_gets_what_the_deadline_says);
     RUN(an_interrupt_ends_the_wait_once);
     RUN(a_stuck_stage_is_told_from_a_slow_one);

@@ -22,11 +22,22 @@ int fb__py_check_own(struct fb__py_state *state, pid_t process)
     return -1;
 }
 
-PyDoc_STRVAR(after_fork_doc, "_after_fork()\n--\n\nRun in a child of fork(): what its parent made is not its own.");
+PyDoc_STRVAR(before_fork_doc, "_before_fork()\n--\n\nRun before a fork(): no reader thread enters or leaves Python.");
+
+static PyObject *before_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct fb__py_state *state = PyModule_GetState(module);
+    (void)PyThread_acquire_lock(state->fork_lock, WAIT_LOCK); /* held for moments, by threads that need no GIL */
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(after_fork_doc, "_after_fork()\n--\n\nRun after a fork(), in the parent and in the child.");
 
 static PyObject *after_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
-    ((struct fb__py_state *)PyModule_GetState(module))->process = getpid();
+    struct fb__py_state *state = PyModule_GetState(module);
+    PyThread_release_lock(state->fork_lock);
+    state->process = getpid(); /* what a parent made is not its child's own */
     Py_RETURN_NONE;
 }
 
@@ -135,10 +146,18 @@ static int module_exec(PyObject *module)
     if (PyArray_ImportNumPyAPI() < 0) return -1;
     struct fb__py_state *state = PyModule_GetState(module);
     state->process = getpid();
+    state->interpreter = PyInterpreterState_Get();
+    state->fork_lock = PyThread_allocate_lock();
+    if (!state->fork_lock) {
+        PyErr_NoMemory();
+        return -1;
+    }
     state->bool_dtype = PyArray_DescrFromType(NPY_BOOL);
     if (!state->bool_dtype) return -1;
     if (find_errors(state) < 0) return -1;
     if (add_types(module, state) < 0) return -1;
+    if (register_hook(module, "_before_fork", "os", "register_at_fork", "before") < 0) return -1;
+    if (register_hook(module, "_after_fork", "os", "register_at_fork", "after_in_parent") < 0) return -1;
     if (register_hook(module, "_after_fork", "os", "register_at_fork", "after_in_child") < 0) return -1;
     return register_hook(module, "_close_open_loaders", "atexit", "register", NULL);
 }
@@ -184,17 +203,26 @@ static void module_free(void *module)
     Py_CLEAR(state->unsupported_error);
     Py_CLEAR(state->forked_loader_error);
     Py_CLEAR(state->bool_dtype);
+    if (state->fork_lock) PyThread_free_lock(state->fork_lock);
 }
 
 PyDoc_STRVAR(stream_source_doc,
              "stream_source(schema, unit_rows, costs, provider, /)\n--\n\n"
              "A source whose units are opened as Arrow streams by provider.open(unit, columns, piece_rows).");
+PyDoc_STRVAR(parquet_source_doc,
+             "parquet_source(schema, unit_rows, costs, provider, files, unit_files, columns, chunks, /)\n--\n\n"
+             "A source over Parquet files: some columns decoded by the core, the others opened as Arrow streams.");
+PyDoc_STRVAR(parquet_codec_is_supported_doc, "parquet_codec_is_supported(codec, /)\n--\n\n"
+                                             "Whether the core reads pages of this codec, a number of Parquet's.");
 PyDoc_STRVAR(block_source_doc, "block_source(schema, blocks, provider, /)\n--\n\n"
                                "A source of Arrow blocks that are in memory already.");
 
 static PyMethodDef module_methods[] = {
     {"stream_source", fb__py_stream_source, METH_VARARGS, stream_source_doc},
     {"block_source", fb__py_block_source, METH_VARARGS, block_source_doc},
+    {"parquet_source", fb__py_parquet_source, METH_VARARGS, parquet_source_doc},
+    {"parquet_codec_is_supported", fb__py_parquet_codec_is_supported, METH_O, parquet_codec_is_supported_doc},
+    {"_before_fork", before_fork, METH_NOARGS, before_fork_doc},
     {"_after_fork", after_fork, METH_NOARGS, after_fork_doc},
     {"_close_open_loaders", close_open_loaders, METH_NOARGS, close_open_loaders_doc},
     {NULL, NULL, 0, NULL},

@@ -13,7 +13,9 @@
  * in `in_use` first, so that nobody else uses that handle. No lock of the core is held while one waits for the GIL.
  *
  * fork(): every object keeps the process it was made in. In another process its methods raise ForkedLoaderError and
- * its deallocation only forgets what the core gave it.
+ * its deallocation only forgets what the core gave it. `fork_lock` is held by whoever forks, and by a reader thread
+ * while its thread state is made or deleted, for which it needs no GIL: Python 3.11 takes a lock of its own for that
+ * and leaves it taken in a child that is made meanwhile, which then never runs.
  */
 #ifndef FB_PYTHON_MODULE_H
 #define FB_PYTHON_MODULE_H
@@ -57,6 +59,8 @@ struct fb__py_state {
     PyObject *unsupported_error;
     PyObject *forked_loader_error;
     PyArray_Descr *bool_dtype;
+    PyInterpreterState *interpreter;
+    PyThread_type_lock fork_lock;
 
     /* guarded by the GIL */
     pid_t process;                      /* this one; a hook sets it anew in a child of fork() */
@@ -179,8 +183,25 @@ struct fb__py_source {
     pid_t process;
 };
 
+/* A Source around nothing yet, and the schema of its columns (owned by *capsule [out: a new reference]). */
+struct fb__py_source *fb__py_source_new(struct fb__py_state *state, PyObject *schema_object, PyObject *provider_object,
+                                        PyObject **capsule, const struct ArrowSchema **schema);
+/* Sets the names of the columns, and which of them are strings or binary; -1 with an exception. */
+int fb__py_source_describe_columns(struct fb__py_source *self, const struct ArrowSchema *schema);
+/* A contiguous buffer of unsigned integers of 4 or 8 bytes [out: PyBuffer_Release]; -1 with an exception. */
+int fb__py_get_buffer(PyObject *object, const char *name, size_t entry_bytes, Py_buffer *buffer, uint64_t *count);
+/* The costs of the schema's columns, as struct fb_stream_column_cost [out: PyBuffer_Release]; -1 with an exception. */
+int fb__py_source_get_costs(PyObject *object, const struct ArrowSchema *schema, Py_buffer *buffer);
+/* fb__py_provider_callbacks with the bytes that the user's object keeps (its plan_bytes); -1 with an exception. */
+int fb__py_source_get_callbacks(PyObject *provider_object, struct fb_stream_source_callbacks *callbacks);
+
 PyObject *fb__py_stream_source(PyObject *module, PyObject *arguments);
 PyObject *fb__py_block_source(PyObject *module, PyObject *arguments);
+
+/* ---- parquet.c ------------------------------------------------------------------------------------------------- */
+
+PyObject *fb__py_parquet_source(PyObject *module, PyObject *arguments);
+PyObject *fb__py_parquet_codec_is_supported(PyObject *module, PyObject *codec);
 
 /* ---- loader.c -------------------------------------------------------------------------------------------------- */
 

@@ -137,6 +137,31 @@ static bool can_enter_python(const struct provider *self)
     return Py_IsInitialized() && !atomic_load(&self->state->is_exiting);
 }
 
+/*
+ * Makes this thread one of Python's, until detach(): what enters Python from then on, the Arrow library in its streams
+ * too, need not make a thread state each time. False where it was one already.
+ */
+static bool attach(struct fb__py_state *state)
+{
+    if (PyGILState_GetThisThreadState()) return false;
+    (void)PyThread_acquire_lock(state->fork_lock, WAIT_LOCK);
+    (void)PyThreadState_New(state->interpreter); /* where it fails PyGILState_Ensure() tries again, and says so */
+    PyThread_release_lock(state->fork_lock);
+    return true;
+}
+
+static void detach(struct fb__py_state *state)
+{
+    PyThreadState *thread_state = PyGILState_GetThisThreadState();
+    if (!thread_state) return;
+    PyEval_RestoreThread(thread_state);
+    PyThreadState_Clear(thread_state);
+    (void)PyEval_SaveThread();
+    (void)PyThread_acquire_lock(state->fork_lock, WAIT_LOCK);
+    PyThreadState_Delete(thread_state);
+    PyThread_release_lock(state->fork_lock);
+}
+
 static PyObject *column_tuple(const uint32_t *columns, uint32_t column_count)
 {
     PyObject *tuple = PyTuple_New((Py_ssize_t)column_count);
@@ -170,6 +195,7 @@ static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint
 {
     struct provider *self = context;
     if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, (int64_t)unit, "Python is shutting down");
+    (void)attach(self->state);
     PyGILState_STATE gil = PyGILState_Ensure();
     struct fb_error filled = {0};
     PyObject *object = self->object;
@@ -199,6 +225,7 @@ static uint64_t allocated_bytes(void *context)
 {
     struct provider *self = context;
     if (!can_enter_python(self)) return atomic_load(&self->allocated_bytes);
+    (void)attach(self->state);
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *object = self->object;
     Py_XINCREF(object);
@@ -214,17 +241,27 @@ static uint64_t allocated_bytes(void *context)
     return atomic_load(&self->allocated_bytes);
 }
 
+static void leave(void *context)
+{
+    struct provider *self = context;
+    if (can_enter_python(self)) detach(self->state);
+}
+
 static void release_context(void *context)
 {
     struct provider *self = context;
+    struct fb__py_state *state = self->state;
     if (!can_enter_python(self)) return; /* Python takes its objects with it */
+    bool was_attached = attach(state);
     PyGILState_STATE gil = PyGILState_Ensure();
     Py_DECREF((PyObject *)self);
     PyGILState_Release(gil);
+    if (was_attached) detach(state);
 }
 
 const struct fb_stream_source_callbacks fb__py_provider_callbacks = {
     .open = open_unit,
     .allocated_bytes = allocated_bytes,
+    .leave = leave,
     .release = release_context,
 };

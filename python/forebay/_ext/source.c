@@ -1,4 +1,7 @@
-/* Source: where rows come from, until a Loader consumes it; made over a Provider's units, or over blocks in memory. */
+/*
+ * Source: where rows come from, until a Loader consumes it; made over a Provider's units, or over blocks in memory. The
+ * one over Parquet files is in parquet.c.
+ */
 #include "module.h"
 
 #include <assert.h>
@@ -30,7 +33,7 @@ static void source_dealloc(PyObject *object)
     fb__py_free(object);
 }
 
-PyDoc_STRVAR(source_doc, "Where rows come from; made by stream_source() or block_source() and consumed by a Loader.");
+PyDoc_STRVAR(source_doc, "Where rows come from; made by one of the *_source() functions and consumed by a Loader.");
 
 static PyType_Slot source_slots[] = {
     {Py_tp_doc, (void *)source_doc},
@@ -47,8 +50,7 @@ PyType_Spec fb__py_source_spec = {
     .slots = source_slots,
 };
 
-/* Names of the columns, and which of them are strings or binary. */
-static int describe_columns(struct fb__py_source *self, const struct ArrowSchema *schema)
+int fb__py_source_describe_columns(struct fb__py_source *self, const struct ArrowSchema *schema)
 {
     Py_ssize_t column_count = (Py_ssize_t)schema->n_children;
     self->names = PyTuple_New(column_count);
@@ -67,8 +69,7 @@ static int describe_columns(struct fb__py_source *self, const struct ArrowSchema
     return 0;
 }
 
-/* A Source around nothing yet, and the schema of its columns (owned by *capsule). */
-static struct fb__py_source *source_new(struct fb__py_state *state, PyObject *schema_object, PyObject *provider_object,
+struct fb__py_source *fb__py_source_new(struct fb__py_state *state, PyObject *schema_object, PyObject *provider_object,
                                         PyObject **capsule, const struct ArrowSchema **schema)
 {
     *capsule = PyObject_CallMethod(schema_object, "__arrow_c_schema__", NULL);
@@ -86,48 +87,46 @@ fail:
     return NULL;
 }
 
-/* Entries of uint64 in buffer: their number in *count. -1 with an exception. */
-static int get_uint64_buffer(PyObject *object, const char *name, Py_buffer *buffer, uint64_t *count)
+int fb__py_get_buffer(PyObject *object, const char *name, size_t entry_bytes, Py_buffer *buffer, uint64_t *count)
 {
     if (PyObject_GetBuffer(object, buffer, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) return -1;
     const char *format = buffer->format ? buffer->format : "B";
     if (strchr("@=<", format[0]) && format[0] != '\0') format++;
-    bool is_uint64 = buffer->itemsize == (Py_ssize_t)sizeof(uint64_t) && (!strcmp(format, "L") || !strcmp(format, "Q"));
-    if (!is_uint64 || (uintptr_t)buffer->buf % sizeof(uint64_t) != 0) {
-        PyErr_Format(PyExc_ValueError, "%s must be an aligned buffer of uint64", name);
+    bool is_unsigned = strlen(format) == 1 && strchr("ILQ", format[0]) != NULL;
+    bool is_aligned = (uintptr_t)buffer->buf % entry_bytes == 0 || buffer->len == 0;
+    if (!is_unsigned || buffer->itemsize != (Py_ssize_t)entry_bytes || !is_aligned) {
+        PyErr_Format(PyExc_ValueError, "%s must be an aligned buffer of uint%d", name, (int)entry_bytes * 8);
         PyBuffer_Release(buffer);
         return -1;
     }
-    *count = (uint64_t)buffer->len / sizeof(uint64_t);
+    *count = (uint64_t)buffer->len / entry_bytes;
     return 0;
 }
 
-/* provider.plan_bytes: what it keeps for the plan. -1 with an exception. */
-static int get_plan_bytes(PyObject *provider, uint64_t *bytes)
+int fb__py_source_get_costs(PyObject *object, const struct ArrowSchema *schema, Py_buffer *buffer)
 {
-    PyObject *value = PyObject_GetAttrString(provider, "plan_bytes");
+    static_assert(sizeof(struct fb_stream_column_cost) == COST_COUNT * sizeof(uint64_t), "costs are read as they lie");
+    uint64_t count;
+    if (fb__py_get_buffer(object, "costs", sizeof(uint64_t), buffer, &count) < 0) return -1;
+    if (schema->n_children >= 0 && count == COST_COUNT * (uint64_t)schema->n_children) return 0;
+    PyErr_Format(PyExc_ValueError, "costs has %llu numbers, %d for each of %lld columns are needed",
+                 (unsigned long long)count, COST_COUNT, (long long)schema->n_children);
+    PyBuffer_Release(buffer);
+    return -1;
+}
+
+int fb__py_source_get_callbacks(PyObject *provider_object, struct fb_stream_source_callbacks *callbacks)
+{
+    *callbacks = fb__py_provider_callbacks;
+    PyObject *value = PyObject_GetAttrString(provider_object, "plan_bytes");
     if (!value) return -1;
-    *bytes = PyLong_AsUnsignedLongLong(value);
+    callbacks->context_bytes = PyLong_AsUnsignedLongLong(value);
     Py_DECREF(value);
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static int make_stream_source(struct fb__py_source *self, const struct ArrowSchema *schema, const Py_buffer *unit_rows,
-                              uint64_t unit_count, const Py_buffer *costs, uint64_t context_bytes,
-                              struct fb_error *error)
-{
-    struct fb_stream_source_callbacks callbacks = fb__py_provider_callbacks;
-    callbacks.context_bytes = context_bytes;
-    Py_INCREF(self->provider);
-    int code = fb_source_from_streams(schema, unit_rows->buf, unit_count, costs->buf, &callbacks, self->provider,
-                                      &self->source, error);
-    if (code) Py_DECREF(self->provider);
-    return code;
-}
-
 PyObject *fb__py_stream_source(PyObject *module, PyObject *arguments)
 {
-    static_assert(sizeof(struct fb_stream_column_cost) == COST_COUNT * sizeof(uint64_t), "costs are read as they lie");
     struct fb__py_state *state = PyModule_GetState(module);
     PyObject *schema_object, *unit_rows_object, *costs_object, *provider_object;
     if (!PyArg_ParseTuple(arguments, "OOOO:stream_source", &schema_object, &unit_rows_object, &costs_object,
@@ -135,25 +134,24 @@ PyObject *fb__py_stream_source(PyObject *module, PyObject *arguments)
         return NULL;
     PyObject *capsule;
     const struct ArrowSchema *schema;
-    struct fb__py_source *self = source_new(state, schema_object, provider_object, &capsule, &schema);
+    struct fb__py_source *self = fb__py_source_new(state, schema_object, provider_object, &capsule, &schema);
     if (!self) return NULL;
     Py_buffer unit_rows, costs;
-    uint64_t unit_count, cost_count;
-    if (get_uint64_buffer(unit_rows_object, "unit_rows", &unit_rows, &unit_count) < 0) goto fail_unit_rows;
-    if (get_uint64_buffer(costs_object, "costs", &costs, &cost_count) < 0) goto fail_costs;
-    if (schema->n_children < 0 || cost_count != COST_COUNT * (uint64_t)schema->n_children) {
-        PyErr_Format(PyExc_ValueError, "costs has %llu numbers, %d for each of %lld columns are needed",
-                     (unsigned long long)cost_count, COST_COUNT, (long long)schema->n_children);
-        goto fail;
-    }
-    uint64_t context_bytes;
-    if (get_plan_bytes(provider_object, &context_bytes) < 0) goto fail;
+    uint64_t unit_count;
+    if (fb__py_get_buffer(unit_rows_object, "unit_rows", sizeof(uint64_t), &unit_rows, &unit_count) < 0)
+        goto fail_unit_rows;
+    if (fb__py_source_get_costs(costs_object, schema, &costs) < 0) goto fail_costs;
+    struct fb_stream_source_callbacks callbacks;
+    if (fb__py_source_get_callbacks(provider_object, &callbacks) < 0) goto fail;
     struct fb_error error = {.unit = -1};
-    if (make_stream_source(self, schema, &unit_rows, unit_count, &costs, context_bytes, &error) != 0) {
+    Py_INCREF(self->provider); /* the core's reference */
+    if (fb_source_from_streams(schema, unit_rows.buf, unit_count, costs.buf, &callbacks, self->provider, &self->source,
+                               &error) != 0) {
+        Py_DECREF(self->provider);
         fb__py_raise(state, &error, FB__PY_AT_CONSTRUCTION, self->provider, NULL);
         goto fail;
     }
-    if (describe_columns(self, schema) < 0) goto fail;
+    if (fb__py_source_describe_columns(self, schema) < 0) goto fail;
     PyBuffer_Release(&costs);
     PyBuffer_Release(&unit_rows);
     Py_DECREF(capsule);
@@ -220,7 +218,7 @@ PyObject *fb__py_block_source(PyObject *module, PyObject *arguments)
         return NULL;
     PyObject *capsule;
     const struct ArrowSchema *schema;
-    struct fb__py_source *self = source_new(state, schema_object, provider_object, &capsule, &schema);
+    struct fb__py_source *self = fb__py_source_new(state, schema_object, provider_object, &capsule, &schema);
     if (!self) return NULL;
     Py_ssize_t block_count = PyList_Size(block_list);
     Py_ssize_t taken_count = 0;
@@ -246,7 +244,7 @@ PyObject *fb__py_block_source(PyObject *module, PyObject *arguments)
         goto fail;
     }
     taken_count = 0; /* the source owns them */
-    if (describe_columns(self, schema) < 0) goto fail;
+    if (fb__py_source_describe_columns(self, schema) < 0) goto fail;
     PyMem_Free(blocks);
     Py_DECREF(capsule);
     return (PyObject *)self;

@@ -36,12 +36,24 @@ struct fb__parquet_column_request {
     uint64_t row_count;              /* rows of the unit */
     struct fb__ledger *ledger;       /* [borrow until closed] */
     struct fb__grant *grant;         /* [borrow until closed] live in FB_ACCOUNT_READ */
+    _Atomic uint64_t *counter;       /* [borrow until closed] what the open column is booked with is added; nullable */
 };
+
+/*
+ * Whether a column of this description can become a batch column of this layout (of its names and places nothing is
+ * read). EINVAL, naming the column by its number.
+ */
+FB_MUST_CHECK int fb__parquet_column_check(const struct fb_parquet_column *description,
+                                           const struct fb__column_layout *layout, uint32_t column,
+                                           struct fb_error *error);
 
 /* The bytes that an open column takes with the first sizes of its description: what the plan reserves. Saturates. */
 uint64_t fb__parquet_column_bytes(const struct fb_parquet_column *description, uint32_t codec);
 
-/* Opens a column; reads nothing yet. *out: [out: free with fb__parquet_column_close]. ENOMEM, ENOBUFS. */
+/*
+ * Opens a column that fb__parquet_column_check() passed; reads nothing yet. The grant has fb__parquet_column_bytes()
+ * that live not yet. *out: [out: free with fb__parquet_column_close]. ENOMEM; EIO for a chunk that cannot be.
+ */
 FB_MUST_CHECK int fb__parquet_column_open(const struct fb__parquet_column_request *request,
                                           struct fb__parquet_column **out, struct fb_error *error);
 
@@ -58,7 +70,8 @@ FB_MUST_CHECK int fb__parquet_column_fill(struct fb__parquet_column *column, str
 FB_MUST_CHECK int fb__parquet_column_skip(struct fb__parquet_column *column, uint64_t row_count,
                                           struct fb_error *error);
 
-/* NULL is fine. */
+/* Frees everything and books down what the column has grown by, so that the grant is as it was before it was opened.
+ * NULL is fine. */
 void fb__parquet_column_close(struct fb__parquet_column *column);
 
 #endif

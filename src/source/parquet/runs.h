@@ -5,6 +5,8 @@
  *     runs := ( <varint: count << 1> <value in (bit_width + 7) / 8 bytes>            a repeated value
  *             | <varint: groups << 1 | 1> <groups * bit_width bytes, 8 values each> ) *
  *
+ * A last packed run may end before its padding does. A repeated value wider than bit_width is EIO, here and below.
+ *
  * A decoder reads from memory that the caller keeps alive and never reads past its end. It holds no other memory.
  */
 #ifndef FB_SOURCE_PARQUET_RUNS_H
@@ -20,6 +22,7 @@ struct fb__runs {
     uint64_t run_left;    /* values left in the run */
     bool is_packed;
     uint32_t packed_bit;  /* bit offset in *next of the next packed value */
+    uint32_t width_inverse; /* 65536 / bit_width + 1: a division by bit_width that is a multiplication */
 };
 
 /* bit_width above 32 is EIO. */
@@ -38,7 +41,8 @@ FB_MUST_CHECK int fb__runs_skip_equal(struct fb__runs *runs, uint32_t value, uin
 /*
  * Whether the next row_count rows of repetition levels (bit width 1) are lists of exactly list_size elements each: a 0
  * and list_size - 1 times 1, again and again. They are consumed where it is so. *is_regular false: some list differs;
- * what was consumed is not defined then. Fast for packed runs: compares words with the shifted pattern.
+ * what was consumed is not defined then. list_size is 1 at least. Fast for packed runs: compares words with the
+ * shifted pattern.
  */
 FB_MUST_CHECK int fb__runs_match_lists(struct fb__runs *runs, uint64_t list_size, uint64_t row_count, bool *is_regular,
                                        struct fb_error *error);
