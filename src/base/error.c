@@ -29,9 +29,8 @@ static void trim_to_character(char *text, size_t length)
     }
 }
 
-__attribute__((format(printf, 5, 0))) static int
-fill(struct fb_error *error, int code, uint64_t required_bytes, uint64_t limit_bytes, const char *format,
-     va_list arguments)
+__attribute__((format(printf, 5, 0))) static int fill(struct fb_error *error, int code, uint64_t required_bytes,
+                                                      uint64_t limit_bytes, const char *format, va_list arguments)
 {
     assert(code > 0);
     if (!error) return code;

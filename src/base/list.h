@@ -11,11 +11,20 @@ struct fb__link {
 };
 
 /* The list's head is a link too; an element that is in no list has next == NULL. */
-#define FB__CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define FB__CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
-static inline void fb__list_init(struct fb__link *head) { head->previous = head->next = head; }
-static inline bool fb__list_is_empty(const struct fb__link *head) { return head->next == head; }
-static inline bool fb__link_is_linked(const struct fb__link *link) { return link->next != NULL; }
+static inline void fb__list_init(struct fb__link *head)
+{
+    head->previous = head->next = head;
+}
+static inline bool fb__list_is_empty(const struct fb__link *head)
+{
+    return head->next == head;
+}
+static inline bool fb__link_is_linked(const struct fb__link *link)
+{
+    return link->next != NULL;
+}
 
 /* Puts link in front of position (of the head: at the list's end). */
 static inline void fb__list_insert_before(struct fb__link *position, struct fb__link *link)

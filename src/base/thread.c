@@ -13,8 +13,7 @@ static void fill_asynchronous(sigset_t *signals)
     for (size_t i = 0; i < sizeof synchronous / sizeof synchronous[0]; i++) sigdelset(signals, synchronous[i]);
 }
 
-int fb__thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument,
-                     struct fb_error *error)
+int fb__thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument, struct fb_error *error)
 {
     /* Blocked around the call, not in the thread: it inherits the mask, so there is no instant without it. */
     sigset_t asynchronous;

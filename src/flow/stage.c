@@ -208,7 +208,8 @@ int fb__stage_take_slot(struct fb__stage *stage, struct fb__worker *worker, uint
 {
     fb__lock_acquire(&stage->lock);
     if (!worker->has_slot) {
-        enum fb__worker_state before = (enum fb__worker_state)atomic_load_explicit(&worker->state, memory_order_relaxed);
+        enum fb__worker_state before =
+            (enum fb__worker_state)atomic_load_explicit(&worker->state, memory_order_relaxed);
         while (gives_slots_locked(stage) && !slot_is_free_locked(stage, order)) {
             fb__worker_enter(worker, FB__WORKER_WAITS_OUTPUT);
             fb__stage_poke(stage);
@@ -311,7 +312,8 @@ static void *worker_main(void *argument)
     atomic_store(&frame.worker->state_since_ns, fb__clock_ns());
     pthread_cleanup_push(worker_finish, &frame);
     int code = 0;
-    while (code == 0 && !fb__stage_is_stopping(stage)) code = stage->ops.work(stage->ops.context, frame.worker, &frame.error);
+    while (code == 0 && !fb__stage_is_stopping(stage))
+        code = stage->ops.work(stage->ops.context, frame.worker, &frame.error);
     if (code <= 0) frame.error.code = 0;
     frame.has_finished = true;
     pthread_cleanup_pop(1);

@@ -13,12 +13,8 @@
 const char *fb_account_name(enum fb_account account)
 {
     static const char *const names[FB_ACCOUNT_COUNT] = {
-        [FB_ACCOUNT_CORE] = "core",
-        [FB_ACCOUNT_PLAN] = "plan",
-        [FB_ACCOUNT_READ] = "read",
-        [FB_ACCOUNT_BATCH] = "batch",
-        [FB_ACCOUNT_REORDER] = "reorder",
-        [FB_ACCOUNT_POOL] = "pool",
+        [FB_ACCOUNT_CORE] = "core",   [FB_ACCOUNT_PLAN] = "plan",       [FB_ACCOUNT_READ] = "read",
+        [FB_ACCOUNT_BATCH] = "batch", [FB_ACCOUNT_REORDER] = "reorder", [FB_ACCOUNT_POOL] = "pool",
         [FB_ACCOUNT_HELD] = "held",
     };
     return (unsigned)account < FB_ACCOUNT_COUNT ? names[account] : "unknown";

@@ -92,7 +92,7 @@ void fb__ledger_credit(struct fb__ledger *ledger, enum fb_account account, uint6
 enum fb__ledger_wait {
     FB__NO_WAIT, /* ENOBUFS at once when it cannot be granted now, which is also where a request of its order or a lower
                     one waits. What takes as long as it takes is evicting warm buffers. */
-    FB__WAIT     /* waits in plan order until granted, cancelled (ECANCELED) or refused (ENOBUFS) */
+    FB__WAIT /* waits in plan order until granted, cancelled (ECANCELED) or refused (ENOBUFS) */
 };
 
 /*
@@ -101,8 +101,7 @@ enum fb__ledger_wait {
  * where that helps. ECANCELED (FB__WAIT only): see fb__ledger_cancel.
  */
 FB_MUST_CHECK int fb__ledger_reserve(struct fb__ledger *ledger, struct fb__grant *grant, enum fb_account account,
-                                     uint64_t order, uint64_t bytes, enum fb__ledger_wait wait,
-                                     struct fb_error *error);
+                                     uint64_t order, uint64_t bytes, enum fb__ledger_wait wait, struct fb_error *error);
 
 /*
  * As fb__ledger_reserve, but an idle grant that books at least `bytes` serves as well: then *out is that one, moved
@@ -110,9 +109,9 @@ FB_MUST_CHECK int fb__ledger_reserve(struct fb__ledger *ledger, struct fb__grant
  * grant that is large enough goes before fresh bytes, also one that turns up while the request waits. It needs no
  * further bytes; above the frontier all that it books must fit the extra bytes. A smaller one may be evicted.
  */
-FB_MUST_CHECK int fb__ledger_reserve_warm(struct fb__ledger *ledger, struct fb__grant *grant,
-                                          enum fb_account account, uint64_t order, uint64_t bytes,
-                                          enum fb__ledger_wait wait, struct fb__grant **out, struct fb_error *error);
+FB_MUST_CHECK int fb__ledger_reserve_warm(struct fb__ledger *ledger, struct fb__grant *grant, enum fb_account account,
+                                          uint64_t order, uint64_t bytes, enum fb__ledger_wait wait,
+                                          struct fb__grant **out, struct fb_error *error);
 
 /* Trues a live grant up by add_bytes, by the same rules and in its own order. ENOBUFS at once when the grant alone
  * would pass the limit. */

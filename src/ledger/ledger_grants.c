@@ -296,8 +296,8 @@ int fb__ledger_ask_locked(struct fb__ledger *ledger, struct fb__request *request
     /* What grows keeps what it has, so no wait could make room for more than the rest. */
     uint64_t own_bytes = request->kind == FB__REQUEST_GROWTH ? request->grant->booked_bytes : 0;
     if (request->bytes > ledger->limit_bytes - own_bytes) return refuse_locked(ledger, request, error);
-    int code = wait == FB__WAIT ? ask_patiently_locked(ledger, request, error)
-                                : ask_once_locked(ledger, request, error);
+    int code =
+        wait == FB__WAIT ? ask_patiently_locked(ledger, request, error) : ask_once_locked(ledger, request, error);
     fb__ledger_assert_sound_locked(ledger);
     return code;
 }
@@ -316,9 +316,8 @@ int fb__ledger_reserve(struct fb__ledger *ledger, struct fb__grant *grant, enum 
     return code;
 }
 
-int fb__ledger_reserve_warm(struct fb__ledger *ledger, struct fb__grant *grant, enum fb_account account,
-                            uint64_t order, uint64_t bytes, enum fb__ledger_wait wait, struct fb__grant **out,
-                            struct fb_error *error)
+int fb__ledger_reserve_warm(struct fb__ledger *ledger, struct fb__grant *grant, enum fb_account account, uint64_t order,
+                            uint64_t bytes, enum fb__ledger_wait wait, struct fb__grant **out, struct fb_error *error)
 {
     assert(grant->state == FB__GRANT_NONE);
     struct fb__request request = {

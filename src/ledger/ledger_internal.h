@@ -28,12 +28,7 @@ enum fb__request_kind {
     FB__REQUEST_GROWTH
 };
 
-enum fb__request_outcome {
-    FB__REQUEST_OPEN = 0,
-    FB__REQUEST_SERVED,
-    FB__REQUEST_CANCELLED,
-    FB__REQUEST_REFUSED
-};
+enum fb__request_outcome { FB__REQUEST_OPEN = 0, FB__REQUEST_SERVED, FB__REQUEST_CANCELLED, FB__REQUEST_REFUSED };
 
 /* Lives on the stack of the thread that asks. */
 struct fb__request {

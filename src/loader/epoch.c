@@ -22,8 +22,7 @@ static bool is_stuck(void *context)
     struct fb__ledger *ledger = epoch->loader->pool->ledger;
     fb__lock_acquire(&epoch->lock);
     uint32_t waiting_count = epoch->opened.parked_count + fb__ledger_waiting_count(ledger);
-    bool is_starved =
-        waiting_count >= fb__stage_active_count(epoch->stage) && fb__ledger_is_starved(ledger, NULL);
+    bool is_starved = waiting_count >= fb__stage_active_count(epoch->stage) && fb__ledger_is_starved(ledger, NULL);
     fb__lock_release(&epoch->lock);
     return is_starved && fb__loader_may_give_up(epoch->loader);
 }

@@ -217,8 +217,10 @@ static void deliver(struct fb_loader *loader, struct fb_batch *batch, uint64_t n
     fb__pool_deliver(batch);
     uint64_t wait_ns = now_ns - loader->asked_ns;
     fb__lock_acquire(&loader->stats_lock);
-    if (loader->epoch_batch_count == 0) loader->first_batch_ns = now_ns - loader->first_next_ns;
-    else fb__histogram_add(&loader->next_wait, wait_ns);
+    if (loader->epoch_batch_count == 0)
+        loader->first_batch_ns = now_ns - loader->first_next_ns;
+    else
+        fb__histogram_add(&loader->next_wait, wait_ns);
     loader->blocked_ns += wait_ns;
     loader->batch_count++;
     loader->row_count += batch->row_count;

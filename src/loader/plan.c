@@ -165,14 +165,14 @@ static bool pieces_fit(const struct fb__plan *plan, const struct fb_source *sour
  */
 static uint64_t useful_extra_bytes(const struct fb__plan *plan, const struct fb_source *source)
 {
-    uint64_t unit_bytes = add_saturating(unit_read_bytes(plan, source, plan->piece_rows),
-                                         window_bytes(plan, source, plan->piece_rows));
+    uint64_t unit_bytes =
+        add_saturating(unit_read_bytes(plan, source, plan->piece_rows), window_bytes(plan, source, plan->piece_rows));
     uint64_t units = (plan->thread_count + plan->set_count - 1) / plan->set_count;
     return unit_bytes > UINT64_MAX / units ? UINT64_MAX : unit_bytes * units;
 }
 
-int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struct fb__pool *pool,
-                    uint64_t limit_bytes, struct fb_error *error)
+int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struct fb__pool *pool, uint64_t limit_bytes,
+                    struct fb_error *error)
 {
     /* The peak is what making the plan took, a little above what is left of it. */
     uint64_t booked_bytes;

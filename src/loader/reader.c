@@ -125,7 +125,8 @@ static int outgrown(struct fb__epoch *epoch, struct fb__worker *worker, struct f
     uint64_t missing_bytes = error->required_bytes;
     close_cursor(epoch, reader);
     if (reader->piece_rows > PIECE_ROWS_SMALLEST) {
-        reader->piece_rows = reader->piece_rows / 4 > PIECE_ROWS_SMALLEST ? reader->piece_rows / 4 : PIECE_ROWS_SMALLEST;
+        reader->piece_rows =
+            reader->piece_rows / 4 > PIECE_ROWS_SMALLEST ? reader->piece_rows / 4 : PIECE_ROWS_SMALLEST;
         if (atomic_load(&epoch->piece_rows) > reader->piece_rows) atomic_store(&epoch->piece_rows, reader->piece_rows);
         return 0;
     }

@@ -109,8 +109,7 @@ int fb__epoch_claim(struct fb__epoch *epoch, struct fb__worker *worker, struct f
     assert(batch->cells_unclaimed >= cells);
     batch->cells_unclaimed -= cells;
     /* With preserve_order only the batch that comes next counts as ready; the others wait in the window. */
-    bool needs_slot =
-        batch->cells_unclaimed == 0 && (!epoch->preserve_order || batch->index == epoch->next_complete);
+    bool needs_slot = batch->cells_unclaimed == 0 && (!epoch->preserve_order || batch->index == epoch->next_complete);
     fb__lock_release(&epoch->lock);
     if (!needs_slot) return 0;
     int code = fb__stage_take_slot(epoch->stage, worker, batch->index * epoch->loader->plan.batch_rows);
@@ -188,8 +187,7 @@ void fb__epoch_advance_locked(struct fb__epoch *epoch)
     uint64_t next_unit = epoch->next_task / plan->set_count;
     uint64_t frontier = next_unit < plan->unit_count ? plan->unit_start[next_unit] : plan->rows;
     for (uint32_t i = 0; i < epoch->reader_count; i++)
-        if (epoch->readers[i].has_task && epoch->readers[i].position < frontier)
-            frontier = epoch->readers[i].position;
+        if (epoch->readers[i].has_task && epoch->readers[i].position < frontier) frontier = epoch->readers[i].position;
     if (frontier <= epoch->frontier) return;
     epoch->frontier = frontier;
     fb__stage_set_frontier(epoch->stage, frontier);

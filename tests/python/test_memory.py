@@ -139,7 +139,9 @@ def test_strings_that_grow_late_in_a_row_group_end_in_rows_or_in_an_error_with_f
 ) -> None:
     path = tmp_path / "late.parquet"
     strings = ["a"] * 50_000 + ["z" * 20_000] * 2_000
-    pq.write_table(pa.table({"text": strings}), path, row_group_size=len(strings), use_dictionary=use_dictionary)
+    pq.write_table(
+        pa.table({"text": strings}), path, row_group_size=len(strings), use_dictionary=use_dictionary
+    )
     outcomes = set()
     with forebay.Loader(path, batch_size=1024, memory_limit="1GiB") as loader:
         least = loader.plan().least_memory_bytes

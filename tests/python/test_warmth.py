@@ -35,7 +35,9 @@ def test_a_warm_epoch_makes_no_allocation_and_under_one_page_fault_a_batch() -> 
         total = 0.0
         for _ in range(MOST_EPOCHS):
             batches = iter(loader)
-            total += float(next(batches)["dense_0"].sum())  # threads start and stop with the epoch, not with a batch
+            total += float(
+                next(batches)["dense_0"].sum()
+            )  # threads start and stop with the epoch, not with a batch
             allocations = loader.stats().gate_allocations
             faults = minor_faults()
             for batch in batches:

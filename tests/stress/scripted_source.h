@@ -166,7 +166,8 @@ static inline void script_release_field(struct ArrowSchema *schema)
 
 static inline void script_schema(const uint32_t *columns, uint32_t column_count, struct ArrowSchema *out)
 {
-    *out = (struct ArrowSchema){.format = "+s", .name = "", .n_children = column_count, .release = script_release_schema};
+    *out =
+        (struct ArrowSchema){.format = "+s", .name = "", .n_children = column_count, .release = script_release_schema};
     out->children = calloc(column_count, sizeof *out->children);
     for (uint32_t i = 0; i < column_count; i++) {
         out->children[i] = calloc(1, sizeof **out->children);
@@ -274,8 +275,8 @@ static inline int script_source(struct script *script, struct fb_source **out, s
     };
     struct ArrowSchema schema;
     script_schema(columns, script->has_text ? 2 : 1, &schema);
-    int code = fb_source_from_streams(&schema, script->unit_rows, script->unit_count, costs, &callbacks, script, out,
-                                      error);
+    int code =
+        fb_source_from_streams(&schema, script->unit_rows, script->unit_count, costs, &callbacks, script, out, error);
     schema.release(&schema);
     return code;
 }
@@ -298,8 +299,8 @@ static inline bool script_check_batch(const struct fb_batch *batch, uint64_t bat
     for (uint64_t i = 0; i < fb_batch_rows(batch); i++) {
         char expected[128];
         size_t length = script_text(first_row + i, expected);
-        if ((size_t)(offsets[i + 1] - offsets[i]) == length && (length == 0 ||
-             memcmp((const char *)column.values + offsets[i], expected, length) == 0))
+        if ((size_t)(offsets[i + 1] - offsets[i]) == length &&
+            (length == 0 || memcmp((const char *)column.values + offsets[i], expected, length) == 0))
             continue;
         fprintf(stderr, "text of row %llu is %.*s\n", (unsigned long long)(first_row + i), offsets[i + 1] - offsets[i],
                 (const char *)column.values + offsets[i]);

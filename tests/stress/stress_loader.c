@@ -158,8 +158,10 @@ static void run_round(void)
         bool fails = random_below(4) == 0 && round.script.rows > 0;
         round.script.fail_row = fails ? random_below(round.script.rows) : UINT64_MAX;
         int code = run_epoch(&round, leave_after, &delivered);
-        if (fails && !leaves) CHECK(code == EIO || (code == 0 && round.script.fail_row >= round.plan.rows));
-        else if (!fails) CHECK_EQUAL(code, 0);
+        if (fails && !leaves)
+            CHECK(code == EIO || (code == 0 && round.script.fail_row >= round.plan.rows));
+        else if (!fails)
+            CHECK_EQUAL(code, 0);
         if (!fails && !leaves) CHECK_EQUAL(delivered, round.plan.batches);
         if (code == EIO && round.options.preserve_order) check_where_it_failed(&round, delivered);
         if (random_below(2)) let_all_go(&round);

@@ -10,29 +10,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(condition)                                                                                          \
-    do {                                                                                                          \
-        if (!(condition)) check_failed(__FILE__, __LINE__, __func__, #condition);                                 \
+#define CHECK(condition)                                                          \
+    do {                                                                          \
+        if (!(condition)) check_failed(__FILE__, __LINE__, __func__, #condition); \
     } while (0)
 
 /* Unsigned and signed integers, compared as 64-bit. */
-#define CHECK_EQUAL(actual, expected)                                                                             \
+#define CHECK_EQUAL(actual, expected) \
     check_equal(__FILE__, __LINE__, __func__, #actual " == " #expected, (int64_t)(actual), (int64_t)(expected))
 
 #define CHECK_TEXT(actual, expected) check_text(__FILE__, __LINE__, __func__, (actual), (expected))
 
 /* That text contains part. */
-#define CHECK_CONTAINS(text, part)                                                                                \
-    do {                                                                                                          \
-        if (strstr((text), (part)) == NULL) check_text(__FILE__, __LINE__, __func__, (text), (part));             \
+#define CHECK_CONTAINS(text, part)                                                                    \
+    do {                                                                                              \
+        if (strstr((text), (part)) == NULL) check_text(__FILE__, __LINE__, __func__, (text), (part)); \
     } while (0)
 
 /* Runs a test function and names it on standard output. */
-#define RUN(test)                                                                                                 \
-    do {                                                                                                          \
-        printf("  %s\n", #test);                                                                                  \
-        fflush(stdout);                                                                                           \
-        test();                                                                                                   \
+#define RUN(test)                \
+    do {                         \
+        printf("  %s\n", #test); \
+        fflush(stdout);          \
+        test();                  \
     } while (0)
 
 static inline void check_failed(const char *file, int line, const char *function, const char *text)

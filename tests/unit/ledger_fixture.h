@@ -74,8 +74,7 @@ static inline void make_buffer(struct fb__ledger *ledger, struct buffer *buffer,
     struct fb_error error;
     memset(buffer, 0, sizeof *buffer);
     buffer->memory_bytes = bytes;
-    CHECK_EQUAL(
-        fb__ledger_reserve(ledger, &buffer->grant, FB_ACCOUNT_BATCH, order, bytes, FB__NO_WAIT, &error), 0);
+    CHECK_EQUAL(fb__ledger_reserve(ledger, &buffer->grant, FB_ACCOUNT_BATCH, order, bytes, FB__NO_WAIT, &error), 0);
     CHECK_EQUAL(fb__gate_alloc_granted(fb__ledger_gate(ledger), &buffer->grant, bytes, &buffer->memory, &error), 0);
 }
 
@@ -114,8 +113,8 @@ static inline void *run_ask(void *argument)
                                        &ask->error);
         break;
     case ASK_RESERVE_WARM:
-        ask->code = fb__ledger_reserve_warm(ask->ledger, &ask->grant, FB_ACCOUNT_READ, ask->order, ask->bytes,
-                                            FB__WAIT, &ask->out, &ask->error);
+        ask->code = fb__ledger_reserve_warm(ask->ledger, &ask->grant, FB_ACCOUNT_READ, ask->order, ask->bytes, FB__WAIT,
+                                            &ask->out, &ask->error);
         break;
     case ASK_GROW:
         ask->out = ask->grows;

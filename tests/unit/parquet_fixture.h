@@ -21,7 +21,6 @@
 
 #define CHUNK_OFFSET 37 /* of a chunk in its file, so that nothing is aligned */
 
-
 /* ---- bytes ---- */
 
 struct bytes {
@@ -101,9 +100,9 @@ struct chunk_type {
 };
 
 static const struct chunk_type chunk_types[] = {
-    {"b", FB_PARQUET_BOOLEAN, 0, 0},  {"c", FB_PARQUET_INT32, 0, 4},    {"S", FB_PARQUET_INT32, 0, 4},
-    {"i", FB_PARQUET_INT32, 0, 4},    {"tdD", FB_PARQUET_INT32, 0, 4},  {"l", FB_PARQUET_INT64, 0, 8},
-    {"f", FB_PARQUET_FLOAT, 0, 4},    {"g", FB_PARQUET_DOUBLE, 0, 8},   {"e", FB_PARQUET_FIXED_LEN_BYTE_ARRAY, 2, 2},
+    {"b", FB_PARQUET_BOOLEAN, 0, 0},     {"c", FB_PARQUET_INT32, 0, 4},   {"S", FB_PARQUET_INT32, 0, 4},
+    {"i", FB_PARQUET_INT32, 0, 4},       {"tdD", FB_PARQUET_INT32, 0, 4}, {"l", FB_PARQUET_INT64, 0, 8},
+    {"f", FB_PARQUET_FLOAT, 0, 4},       {"g", FB_PARQUET_DOUBLE, 0, 8},  {"e", FB_PARQUET_FIXED_LEN_BYTE_ARRAY, 2, 2},
     {"tsu:UTC", FB_PARQUET_INT64, 0, 8},
 };
 #define CHUNK_TYPE_COUNT (sizeof chunk_types / sizeof *chunk_types)
@@ -247,8 +246,7 @@ static inline void put_header(struct bytes *file, uint32_t type, uint64_t uncomp
 static inline void chunk_put_dictionary(struct chunk *chunk, uint32_t encoding)
 {
     struct bytes plain = {0}, stored = {0};
-    put_plain(&plain, chunk->entries, chunk->plan.dictionary_entries,
-              chunk_types[chunk->plan.type].physical_bytes);
+    put_plain(&plain, chunk->entries, chunk->plan.dictionary_entries, chunk_types[chunk->plan.type].physical_bytes);
     put_compressed(&stored, &plain, chunk->plan.codec);
     put_header(&chunk->file, FB__PAGE_DICTIONARY, plain.count, stored.count, 4);
     put_number(&chunk->file, 1, chunk->plan.dictionary_entries);
@@ -309,8 +307,7 @@ static inline void put_levels(struct bytes *bytes, const uint32_t *levels, uint6
     free(runs.at);
 }
 
-static inline void chunk_put_page_1(struct chunk *chunk, uint64_t begin, uint64_t end, bool is_plain,
-                                    struct dice *dice)
+static inline void chunk_put_page_1(struct chunk *chunk, uint64_t begin, uint64_t end, bool is_plain, struct dice *dice)
 {
     struct bytes plain = {0}, stored = {0};
     put_levels(&plain, chunk->repetition + begin, end - begin, chunk->plan.is_list, true, dice);
@@ -330,8 +327,7 @@ static inline void chunk_put_page_1(struct chunk *chunk, uint64_t begin, uint64_
     free(stored.at);
 }
 
-static inline void chunk_put_page_2(struct chunk *chunk, uint64_t begin, uint64_t end, bool is_plain,
-                                    struct dice *dice)
+static inline void chunk_put_page_2(struct chunk *chunk, uint64_t begin, uint64_t end, bool is_plain, struct dice *dice)
 {
     struct bytes repetition = {0}, definition = {0}, plain = {0}, stored = {0};
     put_levels(&repetition, chunk->repetition + begin, end - begin, chunk->plan.is_list, false, dice);

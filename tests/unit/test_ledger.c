@@ -305,8 +305,7 @@ static void the_newest_idle_grant_that_is_large_enough_is_reused(void)
     CHECK_EQUAL(fb__ledger_account_bytes(ledger, FB_ACCOUNT_POOL), 100);
     static const int expected[] = {3, 1, 0}; /* for 15 bytes: 40, then past the 10 that is too small 30, then 20 */
     for (int i = 0; i < 3; i++) {
-        CHECK_EQUAL(
-            fb__ledger_reserve_warm(ledger, &fresh, FB_ACCOUNT_BATCH, 0, 15, FB__NO_WAIT, &out, NULL), 0);
+        CHECK_EQUAL(fb__ledger_reserve_warm(ledger, &fresh, FB_ACCOUNT_BATCH, 0, 15, FB__NO_WAIT, &out, NULL), 0);
         CHECK(out == &idle[expected[i]].grant);
         CHECK_EQUAL(fresh.state, FB__GRANT_NONE);
         CHECK_EQUAL(out->account, FB_ACCOUNT_BATCH);

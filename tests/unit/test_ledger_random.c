@@ -170,9 +170,9 @@ static void step_reserve(struct model *model, struct slot *slot, uint64_t *state
     int idle = is_warm ? model_idle(model, true, bytes, model_extra_left(model, order)) : -1;
     bool expected = idle >= 0 || model_makes_room(model, order, bytes);
     struct fb__grant *out = &slot->grant;
-    int code = is_warm ? fb__ledger_reserve_warm(model->ledger, &slot->grant, account, order, bytes, FB__NO_WAIT, &out,
-                                                 NULL)
-                       : fb__ledger_reserve(model->ledger, &slot->grant, account, order, bytes, FB__NO_WAIT, NULL);
+    int code =
+        is_warm ? fb__ledger_reserve_warm(model->ledger, &slot->grant, account, order, bytes, FB__NO_WAIT, &out, NULL)
+                : fb__ledger_reserve(model->ledger, &slot->grant, account, order, bytes, FB__NO_WAIT, NULL);
     CHECK_EQUAL(code, expected ? 0 : ENOBUFS);
     if (code) return;
     if (idle >= 0) CHECK(out == &model->slots[idle].grant);

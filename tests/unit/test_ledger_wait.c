@@ -441,8 +441,8 @@ static void cancelling_ends_waiting_from_an_order_on_until_resumed(void)
     struct shelf shelf;
     struct fb__grant filler;
     struct fb__ledger *ledger = make_full_ledger(&shelf, &filler);
-    struct ask asks[4] = {{.order = 10, .bytes = 20}, {.order = 20, .bytes = 20}, {.order = 30, .bytes = 20},
-                          {.order = 40, .bytes = 20}};
+    struct ask asks[4] = {
+        {.order = 10, .bytes = 20}, {.order = 20, .bytes = 20}, {.order = 30, .bytes = 20}, {.order = 40, .bytes = 20}};
     struct ask later = {.order = 20, .bytes = 1};
     for (int i = 0; i < 4; i++) start_ask(ledger, &asks[i]);
     fb__ledger_cancel(ledger, 30);

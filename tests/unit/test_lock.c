@@ -90,7 +90,8 @@ static void a_wait_ends_at_its_deadline_and_not_before(void)
     make_shared(&shared);
     fb__lock_acquire(&shared.lock);
     uint64_t deadline_ns = fb__clock_ns() + FB__SECOND_NS / 50;
-    while (fb__cond_wait_until(&shared.cond, &shared.lock, deadline_ns)) {}
+    while (fb__cond_wait_until(&shared.cond, &shared.lock, deadline_ns)) {
+    }
     CHECK(fb__clock_ns() >= deadline_ns);
     CHECK(!fb__cond_wait_until(&shared.cond, &shared.lock, 0)); /* one that is long over */
     fb__lock_release(&shared.lock);

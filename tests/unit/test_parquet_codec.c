@@ -99,8 +99,8 @@ static struct context open_context(uint32_t codec)
 
 static const uint32_t codecs[] = {FB__CODEC_UNCOMPRESSED, FB__CODEC_SNAPPY, FB__CODEC_ZSTD};
 
-#define EACH_CODEC(codec)                                                                                         \
-    for (const uint32_t *codec = codecs; codec < codecs + sizeof codecs / sizeof *codecs; codec++)                \
+#define EACH_CODEC(codec)                                                                          \
+    for (const uint32_t *codec = codecs; codec < codecs + sizeof codecs / sizeof *codecs; codec++) \
         if (fb__codec_is_supported(*codec))
 
 #define GUARD_BYTES 64

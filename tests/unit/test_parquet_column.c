@@ -7,8 +7,8 @@
 
 #define SEED UINT64_C(20261123)
 
-static void check_rows(const struct fixture_column *fixture, const struct chunk *chunk,
-                       const struct expected *expected, uint64_t first_row, uint64_t row_count, uint64_t place)
+static void check_rows(const struct fixture_column *fixture, const struct chunk *chunk, const struct expected *expected,
+                       uint64_t first_row, uint64_t row_count, uint64_t place)
 {
     const struct fb__column_layout *layout = &fixture->pool->layout.columns[0];
     uint64_t row_bytes = chunk_item_count(&chunk->plan) * layout->element_bytes;
@@ -175,7 +175,9 @@ static void buffers_grow_as_far_as_the_limit_lets_them(void)
     struct dice dice = {SEED + 12};
     uint64_t refused = 0, read = 0;
     for (uint32_t i = 0; i < 40; i++) {
-        struct chunk_plan plan = {.type = i % 2 ? 5 : 4, .row_count = 50000, .page_levels = 20000,
+        struct chunk_plan plan = {.type = i % 2 ? 5 : 4,
+                                  .row_count = 50000,
+                                  .page_levels = 20000,
                                   .codec = i % 4 < 2 ? dice_codec(&dice) : (uint32_t)FB__CODEC_UNCOMPRESSED,
                                   .dictionary_entries = i % 3 ? 0 : 30000};
         struct chunk chunk = chunk_make(&plan, &dice);
@@ -214,9 +216,8 @@ static void first_sizes_that_suffice_are_never_left(void)
         const struct chunk_type *type = &chunk_types[plan.type];
         chunk.description.page_bytes = chunk.largest_page_bytes;
         chunk.description.stored_page_bytes = chunk.chunk.stored_bytes;
-        chunk.description.dictionary_bytes = type->physical_bytes > 0
-                                                 ? plan.dictionary_entries * type->physical_bytes
-                                                 : (plan.dictionary_entries + 7) / 8;
+        chunk.description.dictionary_bytes = type->physical_bytes > 0 ? plan.dictionary_entries * type->physical_bytes
+                                                                      : (plan.dictionary_entries + 7) / 8;
         struct fixture_column fixture;
         column_begin(&fixture, &chunk, 0, FB_NULLS_FILL, ROOMY_BYTES);
         CHECK_EQUAL(column_open(&fixture, &chunk), 0);
@@ -251,8 +252,11 @@ static void every_allocation_may_fail(void)
 {
     struct dice dice = {SEED + 15};
     for (uint32_t i = 0; i < 8; i++) {
-        struct chunk_plan plan = {.type = i % 2 ? 5 : 4, .row_count = 50000, .page_levels = 30000,
-                                  .codec = dice_codec(&dice), .dictionary_entries = i % 3 ? 0 : 30000};
+        struct chunk_plan plan = {.type = i % 2 ? 5 : 4,
+                                  .row_count = 50000,
+                                  .page_levels = 30000,
+                                  .codec = dice_codec(&dice),
+                                  .dictionary_entries = i % 3 ? 0 : 30000};
         struct chunk chunk = chunk_make(&plan, &dice);
         chunk.description.page_bytes = 1000;
         chunk.description.dictionary_bytes = 1000;
@@ -311,9 +315,9 @@ static void levels_that_do_not_go_together_are_refused(void)
         uint32_t max_repetition, max_definition, element_definition;
         bool is_fine;
     } cases[] = {
-        {false, 0, 0, 0, true},  {false, 0, 1, 0, true},  {false, 0, 2, 0, false}, {false, 1, 1, 1, false},
-        {true, 1, 1, 1, true},   {true, 1, 3, 2, true},   {true, 0, 1, 1, false},  {true, 1, 1, 0, false},
-        {true, 1, 1, 2, false},  {true, 2, 3, 2, false},  {true, 1, 256, 2, false},
+        {false, 0, 0, 0, true}, {false, 0, 1, 0, true}, {false, 0, 2, 0, false},  {false, 1, 1, 1, false},
+        {true, 1, 1, 1, true},  {true, 1, 3, 2, true},  {true, 0, 1, 1, false},   {true, 1, 1, 0, false},
+        {true, 1, 1, 2, false}, {true, 2, 3, 2, false}, {true, 1, 256, 2, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ArrowSchema field = cases[i].is_list ? fixture_list_schema("l", 3, "x") : fixture_schema("l", "x");

@@ -69,8 +69,14 @@ static void a_damaged_chunk_is_an_error_or_other_values(void)
 /* A chunk of int64 rows that a test spoils: required, flat, or a list of 3 with everything optional. */
 static struct chunk plain_chunk(bool is_list, struct dice *dice)
 {
-    const struct chunk_plan plan = {.type = 5, .is_list = is_list, .list_size = 3, .has_null_rows = is_list,
-                                    .has_null_items = is_list, .row_count = 20, .page_levels = 1000, .version = 1};
+    const struct chunk_plan plan = {.type = 5,
+                                    .is_list = is_list,
+                                    .list_size = 3,
+                                    .has_null_rows = is_list,
+                                    .has_null_items = is_list,
+                                    .row_count = 20,
+                                    .page_levels = 1000,
+                                    .version = 1};
     return chunk_make(&plan, dice);
 }
 
@@ -149,8 +155,8 @@ static void encodings_that_are_not_read_are_named(void)
 static void dictionaries_come_once_and_first(void)
 {
     struct dice dice = {SEED + 7};
-    const struct chunk_plan plan = {.type = 5, .row_count = 20, .page_levels = 1000, .version = 1,
-                                    .dictionary_entries = 5};
+    const struct chunk_plan plan = {
+        .type = 5, .row_count = 20, .page_levels = 1000, .version = 1, .dictionary_entries = 5};
     struct chunk chunk = chunk_make(&plan, &dice);
     struct bytes pages = chunk.file;
     chunk.file = (struct bytes){0};
@@ -260,8 +266,14 @@ static void sizes_that_do_not_fit_are_told(void)
 static struct chunk level_chunk(const char *repetition, const char *definition, uint64_t list_size, uint64_t row_count,
                                 uint64_t cut, struct dice *dice)
 {
-    const struct chunk_plan plan = {.type = 5, .is_list = true, .list_size = 3, .has_null_rows = true,
-                                    .has_null_items = true, .row_count = 20, .page_levels = 1000, .version = 1};
+    const struct chunk_plan plan = {.type = 5,
+                                    .is_list = true,
+                                    .list_size = 3,
+                                    .has_null_rows = true,
+                                    .has_null_items = true,
+                                    .row_count = 20,
+                                    .page_levels = 1000,
+                                    .version = 1};
     struct chunk chunk = chunk_make(&plan, dice);
     chunk.plan.list_size = list_size;
     chunk.plan.row_count = row_count;
@@ -316,8 +328,13 @@ static void lists_of_another_length_are_an_error(void)
 static void levels_above_the_highest_are_an_error(void)
 {
     struct dice dice = {SEED + 17};
-    const struct chunk_plan plan = {.type = 5, .is_list = true, .list_size = 3, .has_null_items = true,
-                                    .row_count = 20, .page_levels = 1000, .version = 1};
+    const struct chunk_plan plan = {.type = 5,
+                                    .is_list = true,
+                                    .list_size = 3,
+                                    .has_null_items = true,
+                                    .row_count = 20,
+                                    .page_levels = 1000,
+                                    .version = 1};
     struct chunk chunk = chunk_make(&plan, &dice);
     chunk.definition[40] = 3;
     chunk_write(&chunk, &dice);
@@ -344,8 +361,8 @@ static void a_claim_of_two_gigabytes_is_refused_by_the_limit(void)
 {
     if (!fb__codec_is_supported(FB__CODEC_SNAPPY)) return;
     struct dice dice = {SEED + 13};
-    const struct chunk_plan plan = {.type = 5, .row_count = 20, .page_levels = 100, .version = 1,
-                                    .codec = FB__CODEC_SNAPPY};
+    const struct chunk_plan plan = {
+        .type = 5, .row_count = 20, .page_levels = 100, .version = 1, .codec = FB__CODEC_SNAPPY};
     struct chunk chunk = chunk_make(&plan, &dice);
     chunk.file.count = CHUNK_OFFSET;
     put_header(&chunk.file, FB__PAGE_DATA, INT32_MAX, 10, 2);

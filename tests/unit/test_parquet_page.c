@@ -368,25 +368,25 @@ static int parse_text(const char *bytes, uint32_t count)
 
 static void malformed_bytes(void)
 {
-    CHECK_EQUAL(PARSE("\x15\x80\x80\x80\x80\x80"), EIO);     /* a varint without an end */
-    CHECK_EQUAL(PARSE("\x15\xFF\xFF\xFF\xFF\x1F"), EIO);     /* 33 bits */
-    CHECK_EQUAL(PARSE("\x15\xFF\xFF\xFF\xFF\x0F"), EAGAIN);  /* 32 bits */
+    CHECK_EQUAL(PARSE("\x15\x80\x80\x80\x80\x80"), EIO); /* a varint without an end */
+    CHECK_EQUAL(PARSE("\x15\xFF\xFF\xFF\xFF\x1F"), EIO); /* 33 bits */
+    CHECK_EQUAL(PARSE("\x15\xFF\xFF\xFF\xFF\x0F"), EAGAIN); /* 32 bits */
     CHECK_EQUAL(PARSE("\x96\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02"), EIO); /* 65 bits of i64 */
     CHECK_EQUAL(PARSE("\x96\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"), EAGAIN);
-    CHECK_EQUAL(PARSE("\x94\x80\x80\x04"), EIO);             /* 17 bits of i16 */
+    CHECK_EQUAL(PARSE("\x94\x80\x80\x04"), EIO); /* 17 bits of i16 */
     CHECK_EQUAL(PARSE("\x94\x80\x80\x03"), EAGAIN);
-    CHECK_EQUAL(PARSE("\x05\x80\x80\x04"), EIO);             /* 17 bits of a field id */
-    CHECK_EQUAL(PARSE("\x01\xFE\xFF\x03\x11"), EIO);         /* the id after 32767 */
-    CHECK_EQUAL(PARSE("\x15\x02\x15\x02\x15\x02"), EAGAIN);   /* an index page, but for its end */
+    CHECK_EQUAL(PARSE("\x05\x80\x80\x04"), EIO); /* 17 bits of a field id */
+    CHECK_EQUAL(PARSE("\x01\xFE\xFF\x03\x11"), EIO); /* the id after 32767 */
+    CHECK_EQUAL(PARSE("\x15\x02\x15\x02\x15\x02"), EAGAIN); /* an index page, but for its end */
     CHECK_EQUAL(PARSE("\x15\x02\x15\x02\x15\x02\x00"), 0);
-    CHECK_EQUAL(PARSE("\x15\x02\x15\x02\x15\x02\x10"), EIO);  /* a stop with an id */
-    CHECK_EQUAL(PARSE("\x1E"), EIO);                         /* wire types 14 and 15 are none */
+    CHECK_EQUAL(PARSE("\x15\x02\x15\x02\x15\x02\x10"), EIO); /* a stop with an id */
+    CHECK_EQUAL(PARSE("\x1E"), EIO); /* wire types 14 and 15 are none */
     CHECK_EQUAL(PARSE("\x1F"), EIO);
-    CHECK_EQUAL(PARSE("\x98\xFF\xFF\xFF\xFF\x0F"), EIO);     /* a negative length */
-    CHECK_EQUAL(PARSE("\x98\xFF\xFF\xFF\xFF\x07"), EAGAIN);  /* the largest one */
+    CHECK_EQUAL(PARSE("\x98\xFF\xFF\xFF\xFF\x0F"), EIO); /* a negative length */
+    CHECK_EQUAL(PARSE("\x98\xFF\xFF\xFF\xFF\x07"), EAGAIN); /* the largest one */
     CHECK_EQUAL(PARSE("\x99\xF5\xFF\xFF\xFF\xFF\x0F"), EIO); /* of a list */
-    CHECK_EQUAL(PARSE("\x9B\xFF\xFF\xFF\xFF\x0F"), EIO);     /* of a map */
-    CHECK_EQUAL(PARSE("\x99\x10"), EIO);                     /* a list of nothing, which would take no bytes */
+    CHECK_EQUAL(PARSE("\x9B\xFF\xFF\xFF\xFF\x0F"), EIO); /* of a map */
+    CHECK_EQUAL(PARSE("\x99\x10"), EIO); /* a list of nothing, which would take no bytes */
     CHECK_EQUAL(PARSE("\x9B\x01\x01"), EIO);
     CHECK_EQUAL(PARSE("\x9B\x01\x10\x01"), EIO);
     CHECK_EQUAL(PARSE("\x99\xF1\xFF\xFF\xFF\xFF\x07"), EAGAIN); /* a list longer than the bytes */

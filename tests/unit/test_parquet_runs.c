@@ -490,8 +490,9 @@ static void an_index_beyond_the_dictionary_is_an_error_wherever_it_is(void)
         uint32_t entry_count = 1 + random_below(most); /* so that entry_count fits in bit_width bits */
         uint32_t count = 8 * (1 + random_below(400)), wrong = random_below(count);
         for (uint32_t i = 0; i < count; i++) values[i] = random_below(entry_count);
-        values[wrong] = random_below(2) ? entry_count : random_below(2) ? mask_of(bit_width)
-                        : entry_count + random_below((uint64_t)mask_of(bit_width) - entry_count + 1);
+        values[wrong] = random_below(2)   ? entry_count
+                        : random_below(2) ? mask_of(bit_width)
+                                          : entry_count + random_below((uint64_t)mask_of(bit_width) - entry_count + 1);
         stream = (struct stream){.bit_width = bit_width};
         if (random_below(2)) {
             put_packed(&stream, values, count / 8);

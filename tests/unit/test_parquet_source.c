@@ -493,8 +493,8 @@ static void a_source_that_could_not_be_made_leaves_nothing(void)
         struct fb__gate gate;
         fb__source_gate_init(&gate);
         fb__gate_fail_nth(&gate, after, 1);
-        code = fb__source_make_parquet(&gate, &schema, world.unit_rows, 2, world_costs, &world_callbacks,
-                                       &world.script, &world.parquet, &source, NULL);
+        code = fb__source_make_parquet(&gate, &schema, world.unit_rows, 2, world_costs, &world_callbacks, &world.script,
+                                       &world.parquet, &source, NULL);
         CHECK(code == 0 || code == ENOMEM);
     }
     CHECK_EQUAL(after, 3);

@@ -16,10 +16,8 @@ static struct fb_source *make_source(struct script *script)
 
 static struct fb_loader_options options_for(uint64_t batch_rows, uint64_t limit_bytes)
 {
-    return (struct fb_loader_options){.batch_rows = batch_rows,
-                                      .memory_limit_bytes = limit_bytes,
-                                      .thread_count = 4,
-                                      .prefetch_batches = 2};
+    return (struct fb_loader_options){
+        .batch_rows = batch_rows, .memory_limit_bytes = limit_bytes, .thread_count = 4, .prefetch_batches = 2};
 }
 
 struct fixture {
@@ -36,9 +34,9 @@ static int settle(struct fixture *fixture, uint64_t *unit_rows, uint64_t unit_co
     fixture->source = make_source(&fixture->script);
     struct fb_loader_options unlimited = *options;
     unlimited.memory_limit_bytes = INT64_MAX;
-    CHECK_EQUAL(fb__pool_create(&fixture->source->schema, fixture->source->binary_row_bytes, &unlimited,
-                                &fixture->pool, error),
-                0);
+    CHECK_EQUAL(
+        fb__pool_create(&fixture->source->schema, fixture->source->binary_row_bytes, &unlimited, &fixture->pool, error),
+        0);
     CHECK_EQUAL(fb__plan_init(&fixture->plan, options, fixture->source, fixture->pool, error), 0);
     return fb__plan_settle(&fixture->plan, fixture->source, fixture->pool, options->memory_limit_bytes, error);
 }

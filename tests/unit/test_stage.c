@@ -111,16 +111,13 @@ static struct pipeline *make(uint32_t worker_count, int64_t bound)
     pipeline->fail_at = pipeline->vanish_at = pipeline->stop_at = UINT64_MAX - 1;
     pthread_mutex_init(&pipeline->block_mutex, NULL);
     pthread_cond_init(&pipeline->block_cond, NULL);
-    struct fb__stage_options options = {.name = "test",
-                                        .worker_count = worker_count,
-                                        .bound = bound,
-                                        .gate = &pipeline->gate,
-                                        .ops = {.work = work,
-                                                .drop = drop,
-                                                .let_go = let_go,
-                                                .ended = ended,
-                                                .is_stuck = is_stuck,
-                                                .context = pipeline}};
+    struct fb__stage_options options = {
+        .name = "test",
+        .worker_count = worker_count,
+        .bound = bound,
+        .gate = &pipeline->gate,
+        .ops = {
+            .work = work, .drop = drop, .let_go = let_go, .ended = ended, .is_stuck = is_stuck, .context = pipeline}};
     struct fb_error error;
     CHECK_EQUAL(fb__stage_create(&options, &pipeline->stage, &error), 0);
     return pipeline;
@@ -409,7 +406,8 @@ static void every_allocation_of_create_may_fail(void)
 {
     struct fb__gate gate;
     fb__gate_init(&gate, &(struct fb__book){0});
-    struct fb__stage_options options = {.name = "test", .worker_count = 2, .bound = 1, .gate = &gate, .ops = {.work = work}};
+    struct fb__stage_options options = {
+        .name = "test", .worker_count = 2, .bound = 1, .gate = &gate, .ops = {.work = work}};
     int64_t after = 0;
     for (;; after++) {
         struct fb__stage *stage;

@@ -64,14 +64,14 @@ int fb__parquet_column_check(const struct fb_parquet_column *description, const 
                              uint32_t column, struct fb_error *error)
 {
     if (!values_fit(description, layout))
-        return fb__fail(error, EINVAL, "column %" PRIu32 ": values of Parquet type %" PRIu32
-                        " are not decoded to elements of %" PRIu64 " bytes",
+        return fb__fail(error, EINVAL,
+                        "column %" PRIu32 ": values of Parquet type %" PRIu32 " are not decoded to elements of %" PRIu64
+                        " bytes",
                         column, description->physical_type, layout->element_bytes);
     if (!levels_fit(description, layout))
-        return fb__fail(error, EINVAL, "column %" PRIu32 ": levels up to %" PRIu32 " and %" PRIu32
-                        " are not those of a %s column",
-                        column, description->max_repetition, description->max_definition,
-                        layout->is_list ? "list" : "flat");
+        return fb__fail(
+            error, EINVAL, "column %" PRIu32 ": levels up to %" PRIu32 " and %" PRIu32 " are not those of a %s column",
+            column, description->max_repetition, description->max_definition, layout->is_list ? "list" : "flat");
     return 0;
 }
 
@@ -133,8 +133,8 @@ uint64_t fb__parquet_column_bytes(const struct fb_parquet_column *description, u
 
 /* ---- open and close ---- */
 
-static int make_buffer(const struct fb__parquet_column_request *request, uint64_t bytes,
-                       struct fb__parquet_buffer *out, struct fb_error *error)
+static int make_buffer(const struct fb__parquet_column_request *request, uint64_t bytes, struct fb__parquet_buffer *out,
+                       struct fb_error *error)
 {
     *out = (struct fb__parquet_buffer){0};
     if (bytes == 0) return 0;
@@ -226,8 +226,8 @@ static int name_column(const struct fb__parquet_column *column, int code, struct
     if (code != EIO || !error) return code;
     char message[sizeof error->message];
     memcpy(message, error->message, sizeof message);
-    return fb__fail(error, code, "column '%.*s': %s", fb__text_shown_bytes(column->layout->name),
-                    column->layout->name, message);
+    return fb__fail(error, code, "column '%.*s': %s", fb__text_shown_bytes(column->layout->name), column->layout->name,
+                    message);
 }
 
 /* With the unit's last row the pages must end too. */

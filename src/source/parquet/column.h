@@ -36,7 +36,7 @@ struct fb__parquet_column_request {
     uint64_t row_count;              /* rows of the unit */
     struct fb__ledger *ledger;       /* [borrow until closed] */
     struct fb__grant *grant;         /* [borrow until closed] live in FB_ACCOUNT_READ */
-    _Atomic uint64_t *counter;       /* [borrow until closed] what the open column is booked with is added; nullable */
+    _Atomic uint64_t *counter; /* [borrow until closed] what the open column is booked with is added; nullable */
 };
 
 /*

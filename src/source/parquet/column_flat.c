@@ -20,19 +20,19 @@
 /* ---- scattered nulls ---- */
 
 /* Element i is the next one of `packed` where level i is 1, fill where it is 0. packed has room for one more. */
-#define DEFINE_SPREAD(width, type)                                                                               \
-    static void spread_##width(uint8_t *restrict elements, const uint8_t *restrict packed,                       \
-                               const uint32_t *restrict levels, const uint8_t *fill_bytes, uint64_t count)       \
-    {                                                                                                            \
-        type fill, value;                                                                                        \
-        uint64_t next = 0;                                                                                       \
-        memcpy(&fill, fill_bytes, sizeof fill);                                                                  \
-        for (uint64_t i = 0; i < count; i++) {                                                                   \
-            memcpy(&value, packed + next * sizeof value, sizeof value);                                          \
-            value = levels[i] ? value : fill;                                                                    \
-            next += levels[i];                                                                                   \
-            memcpy(elements + i * sizeof value, &value, sizeof value);                                           \
-        }                                                                                                        \
+#define DEFINE_SPREAD(width, type)                                                                         \
+    static void spread_##width(uint8_t *restrict elements, const uint8_t *restrict packed,                 \
+                               const uint32_t *restrict levels, const uint8_t *fill_bytes, uint64_t count) \
+    {                                                                                                      \
+        type fill, value;                                                                                  \
+        uint64_t next = 0;                                                                                 \
+        memcpy(&fill, fill_bytes, sizeof fill);                                                            \
+        for (uint64_t i = 0; i < count; i++) {                                                             \
+            memcpy(&value, packed + next * sizeof value, sizeof value);                                    \
+            value = levels[i] ? value : fill;                                                              \
+            next += levels[i];                                                                             \
+            memcpy(elements + i * sizeof value, &value, sizeof value);                                     \
+        }                                                                                                  \
     }
 
 DEFINE_SPREAD(1, uint8_t)
@@ -163,9 +163,8 @@ int fb__parquet_flat_rows(struct fb__parquet_column *column, struct fb__parquet_
             uint64_t count = left < page->levels_left ? left : page->levels_left;
             struct fb__parquet_sink at = sink_at(column, sink, done);
             uint64_t null_at = UINT64_MAX;
-            code = column->request.description->max_definition == 0
-                       ? required_rows(column, at, count, error)
-                       : optional_rows(column, at, count, &null_at, error);
+            code = column->request.description->max_definition == 0 ? required_rows(column, at, count, error)
+                                                                    : optional_rows(column, at, count, &null_at, error);
             if (null_at != UINT64_MAX) *null_row = done + null_at;
             if (code) return code;
             page->levels_left -= count;

@@ -187,8 +187,8 @@ static int any_row(struct fb__parquet_column *column, struct level_block *block,
     return 0;
 }
 
-static int any_rows(struct fb__parquet_column *column, struct fb__parquet_sink sink, uint64_t count,
-                    uint64_t *null_row, struct fb_error *error)
+static int any_rows(struct fb__parquet_column *column, struct fb__parquet_sink sink, uint64_t count, uint64_t *null_row,
+                    struct fb_error *error)
 {
     bool refuses_nulls = sink.values && column->request.layout->null_policy == FB_NULLS_ERROR;
     struct level_block block;

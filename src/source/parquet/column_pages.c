@@ -90,8 +90,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /* Reads until the window has end_bytes, and as far as most_bytes where that comes along. */
-static int read_file(struct fb__parquet_column *column, uint64_t end_bytes, uint64_t most_bytes,
-                     struct fb_error *error)
+static int read_file(struct fb__parquet_column *column, uint64_t end_bytes, uint64_t most_bytes, struct fb_error *error)
 {
     while (column->end < end_bytes) {
         ssize_t got = pread(column->request.file_descriptor, column->window.bytes + column->end,
@@ -152,8 +151,8 @@ static int next_header(struct fb__parquet_column *column, struct fb__page_header
         uint64_t have_bytes = column->end - column->begin;
         if (have_bytes > 0) {
             uint64_t header_bytes;
-            int code = fb__page_header_parse(column->window.bytes + column->begin, have_bytes, header, &header_bytes,
-                                             error);
+            int code =
+                fb__page_header_parse(column->window.bytes + column->begin, have_bytes, header, &header_bytes, error);
             if (code == 0) {
                 pass_bytes(column, header_bytes);
                 break;
@@ -223,8 +222,8 @@ static int take_content(struct fb__parquet_column *column, bool is_compressed, u
     } else if (page_bytes > 0) {
         int code = make_room(column, buffer, page_bytes, error);
         if (code) return code;
-        code = fb__codec_decompress(codec, column->codec_context, stored, stored_bytes, buffer->bytes, page_bytes,
-                                    error);
+        code =
+            fb__codec_decompress(codec, column->codec_context, stored, stored_bytes, buffer->bytes, page_bytes, error);
         if (code) return code;
         *out = (struct span){buffer->bytes, page_bytes};
     } else {
@@ -239,8 +238,9 @@ static int take_content(struct fb__parquet_column *column, bool is_compressed, u
 static int fail_encoding(const char *what, uint32_t encoding, struct fb_error *error)
 {
     static const char *const names[] = {
-        "PLAIN", "GROUP_VAR_INT", "PLAIN_DICTIONARY", "RLE", "BIT_PACKED", "DELTA_BINARY_PACKED",
-        "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "RLE_DICTIONARY", "BYTE_STREAM_SPLIT",
+        "PLAIN",          "GROUP_VAR_INT",       "PLAIN_DICTIONARY",        "RLE",
+        "BIT_PACKED",     "DELTA_BINARY_PACKED", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY",
+        "RLE_DICTIONARY", "BYTE_STREAM_SPLIT",
     };
     const char *name = encoding < sizeof names / sizeof *names ? names[encoding] : "unknown";
     return fb__fail(error, EIO, "%s of encoding %s (%" PRIu32 ") cannot be decoded here", what, name, encoding);

@@ -147,6 +147,6 @@ int fb__parquet_decode(struct fb__parquet_column *column, uint8_t *elements, uin
         break;
     }
     if (!elements) return pass_indexes(page, count, error);
-    return fb__runs_gather(&page->indexes, column->dictionary.bytes, column->entry_count,
-                           column->layout->element_bytes, elements, count, error);
+    return fb__runs_gather(&page->indexes, column->dictionary.bytes, column->entry_count, column->layout->element_bytes,
+                           elements, count, error);
 }

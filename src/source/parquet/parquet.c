@@ -89,8 +89,8 @@ static uint64_t table_bytes_of(const struct parquet_cursor *cursor)
 static int fail_open(struct fb_error *error)
 {
     int code = errno;
-    bool is_ours = code == EAGAIN || code == EINTR || code == ETIMEDOUT || code == EDEADLK || code == ENOBUFS ||
-                   code == ECANCELED;
+    bool is_ours =
+        code == EAGAIN || code == EINTR || code == ETIMEDOUT || code == EDEADLK || code == ENOBUFS || code == ECANCELED;
     return fb__fail(error, is_ours ? EIO : code, "the file could not be opened: %m");
 }
 
@@ -230,8 +230,7 @@ static void note_foreign_peak(struct parquet_source *source)
 {
     uint64_t bytes = atomic_load(&source->streams->foreign_peak_bytes);
     uint64_t peak_bytes = atomic_load(&source->base.foreign_peak_bytes);
-    while (bytes > peak_bytes &&
-           !atomic_compare_exchange_weak(&source->base.foreign_peak_bytes, &peak_bytes, bytes)) {
+    while (bytes > peak_bytes && !atomic_compare_exchange_weak(&source->base.foreign_peak_bytes, &peak_bytes, bytes)) {
     }
 }
 
@@ -247,8 +246,8 @@ static int fill_from_parquet(struct fb_source *base, union fb__cursor_room *room
     if (!cursor->is_stream_open) {
         *filled_rows = row_count;
     } else {
-        code = source->streams->ops->fill(source->streams, stream_room_of(cursor), batch, place, row_count,
-                                          filled_rows, error);
+        code = source->streams->ops->fill(source->streams, stream_room_of(cursor), batch, place, row_count, filled_rows,
+                                          error);
         if (code) note_foreign_peak(source);
     }
     cursor->row += *filled_rows;
@@ -309,8 +308,9 @@ static int check_chunk(const struct fb_parquet_chunk *chunk, const struct fb_par
     if (chunk->codec > UINT32_MAX || !fb__codec_is_supported((uint32_t)chunk->codec))
         return fb__fail(error, ENOTSUP, "pages of codec %" PRIu64 " cannot be decoded here", chunk->codec);
     if (chunk->offset > file->size_bytes || chunk->stored_bytes > file->size_bytes - chunk->offset)
-        return fb__fail(error, EINVAL, "a column chunk of %" PRIu64 " bytes at %" PRIu64
-                        " is not inside the file of %" PRIu64 " bytes",
+        return fb__fail(error, EINVAL,
+                        "a column chunk of %" PRIu64 " bytes at %" PRIu64 " is not inside the file of %" PRIu64
+                        " bytes",
                         chunk->stored_bytes, chunk->offset, file->size_bytes);
     if (is_list ? chunk->value_count < unit_rows : chunk->value_count != unit_rows)
         return fb__fail(error, EINVAL, "a column chunk has %" PRIu64 " values where the unit has %" PRIu64 " rows",
@@ -438,8 +438,7 @@ int fb__source_make_parquet(struct fb__gate *gate, const struct ArrowSchema *sch
                             const struct fb_parquet *parquet, struct fb_source **out, struct fb_error *error)
 {
     struct fb_source *streams;
-    int code = fb__source_make_streams(gate, schema, unit_rows, unit_count, costs, callbacks, context, &streams,
-                                       error);
+    int code = fb__source_make_streams(gate, schema, unit_rows, unit_count, costs, callbacks, context, &streams, error);
     if (code) return code;
     uint32_t column_count = streams->column_count;
     code = check_columns(schema, parquet, error);

@@ -148,20 +148,47 @@ __attribute__((always_inline)) static inline void unpack_groups_of(const uint8_t
     }
 }
 
-#define UNPACK(width)                                                                                             \
-    case width:                                                                                                   \
-        unpack_groups_of(at, out, group_count, width);                                                            \
-        break;
+#define UNPACK(width)                                  \
+    case width:                                        \
+        unpack_groups_of(at, out, group_count, width); \
+        break
 
 /* Reads GROUP_REACH_BYTES from the beginning of the last group on. */
-static void unpack_groups(const uint8_t *restrict at, uint32_t *restrict out, uint64_t group_count,
-                          uint32_t bit_width)
+static void unpack_groups(const uint8_t *restrict at, uint32_t *restrict out, uint64_t group_count, uint32_t bit_width)
 {
     switch (bit_width) {
-        UNPACK(1) UNPACK(2) UNPACK(3) UNPACK(4) UNPACK(5) UNPACK(6) UNPACK(7) UNPACK(8)
-        UNPACK(9) UNPACK(10) UNPACK(11) UNPACK(12) UNPACK(13) UNPACK(14) UNPACK(15) UNPACK(16)
-        UNPACK(17) UNPACK(18) UNPACK(19) UNPACK(20) UNPACK(21) UNPACK(22) UNPACK(23) UNPACK(24)
-        UNPACK(25) UNPACK(26) UNPACK(27) UNPACK(28) UNPACK(29) UNPACK(30) UNPACK(31) UNPACK(32)
+        UNPACK(1);
+        UNPACK(2);
+        UNPACK(3);
+        UNPACK(4);
+        UNPACK(5);
+        UNPACK(6);
+        UNPACK(7);
+        UNPACK(8);
+        UNPACK(9);
+        UNPACK(10);
+        UNPACK(11);
+        UNPACK(12);
+        UNPACK(13);
+        UNPACK(14);
+        UNPACK(15);
+        UNPACK(16);
+        UNPACK(17);
+        UNPACK(18);
+        UNPACK(19);
+        UNPACK(20);
+        UNPACK(21);
+        UNPACK(22);
+        UNPACK(23);
+        UNPACK(24);
+        UNPACK(25);
+        UNPACK(26);
+        UNPACK(27);
+        UNPACK(28);
+        UNPACK(29);
+        UNPACK(30);
+        UNPACK(31);
+        UNPACK(32);
     default:
         assert(!"a packed run has 1 to 32 bits a value");
     }
@@ -256,8 +283,7 @@ static uint64_t skip_packed(struct fb__runs *runs, uint64_t pattern, uint64_t mo
     return count;
 }
 
-int fb__runs_skip_equal(struct fb__runs *runs, uint32_t value, uint64_t most, uint64_t *count,
-                        struct fb_error *error)
+int fb__runs_skip_equal(struct fb__runs *runs, uint32_t value, uint64_t most, uint64_t *count, struct fb_error *error)
 {
     uint64_t pattern = runs->bit_width > 0 ? repeated_word(value, runs->bit_width) : 0;
     bool is_possible = value <= low_mask(runs->bit_width);
