@@ -120,6 +120,8 @@ static void set_costs(struct fb_source *source, const struct fb_stream_column_co
 {
     for (uint32_t i = 0; i < source->column_count; i++) {
         source->costs[i] = costs ? costs[i] : (struct fb_stream_column_cost){.weight = 1};
+        /* An open stream always has a grant that can grow, also where nothing is known of what it takes. */
+        if (source->is_streamed && source->costs[i].fixed_bytes == 0) source->costs[i].fixed_bytes = 1;
         char format = source->schema.children[i]->format[0];
         bool is_binary = format == 'u' || format == 'z' || format == 'U' || format == 'Z';
         source->binary_row_bytes[i] = is_binary ? source->costs[i].string_bytes : 0;

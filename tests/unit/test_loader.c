@@ -98,6 +98,39 @@ static void every_reader_leaves_once_in_every_epoch_that_asked_for_a_batch(void)
     script_destroy(&script);
 }
 
+static void a_stream_of_unknown_cost_is_booked_by_its_own_counter(void)
+{
+    uint64_t unit_rows[] = {3000, 2000};
+    struct script script;
+    script_init(&script, unit_rows, 2, false);
+    const uint32_t number = 0;
+    const struct fb_stream_column_cost unknown = {.weight = 1};
+    const struct fb_stream_source_callbacks callbacks = {
+        .open = script_open, .allocated_bytes = script_allocated_bytes, .release = script_release};
+    struct ArrowSchema schema;
+    script_schema(&number, 1, &schema);
+    struct fb_source *source;
+    struct fb_loader *loader;
+    struct fb_error error;
+    CHECK_EQUAL(fb_source_from_streams(&schema, unit_rows, 2, &unknown, &callbacks, &script, &source, &error), 0);
+    schema.release(&schema);
+    struct fb_loader_options options = default_options();
+    CHECK_EQUAL(fb_loader_create(&options, source, &loader, &error), 0);
+    begin(loader);
+    uint64_t rows = 0;
+    struct fb_batch *batch;
+    while ((batch = next(loader))) {
+        rows += fb_batch_rows(batch);
+        fb_batch_release(batch);
+    }
+    CHECK_EQUAL(rows, 5000);
+    struct fb_stats stats;
+    fb_loader_stats(loader, &stats);
+    CHECK(stats.accounts[FB_ACCOUNT_READ].peak_bytes >= 1024 * sizeof(int64_t));
+    close_loader(loader);
+    script_destroy(&script);
+}
+
 static void a_refused_limit_leaves_the_source_with_the_caller(void)
 {
     uint64_t unit_rows[] = {100};
@@ -379,6 +412,7 @@ int main(void)
 {
     RUN(every_row_comes_once_in_every_epoch);
     RUN(every_reader_leaves_once_in_every_epoch_that_asked_for_a_batch);
+    RUN(a_stream_of_unknown_cost_is_booked_by_its_own_counter);
     RUN(a_refused_limit_leaves_the_source_with_the_caller);
     RUN(the_least_completes);
     RUN(held_batches_are_named_and_releasing_one_lets_the_epoch_go_on);

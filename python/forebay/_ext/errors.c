@@ -69,12 +69,22 @@ static PyObject *put_before(PyObject *place, const char **separator, PyObject *m
     return together;
 }
 
+/* What the cause says, where there is one with words: the core has only what is left of it after a foreign stream. */
+static PyObject *own_message(const struct fb_error *error, PyObject *cause)
+{
+    PyObject *text = cause ? PyObject_Str(cause) : NULL;
+    if (text && PyUnicode_GetLength(text) > 0) return text;
+    PyErr_Clear();
+    Py_XDECREF(text);
+    return PyUnicode_DecodeUTF8(error->message, (Py_ssize_t)strnlen(error->message, sizeof error->message), "replace");
+}
+
 /* "<path>, row group <g>, row <r>: <message>", as far as they are known. */
-static PyObject *located_message(const struct fb_error *error, PyObject *path, PyObject *row_group, int64_t row)
+static PyObject *located_message(const struct fb_error *error, PyObject *path, PyObject *row_group, int64_t row,
+                                 PyObject *cause)
 {
     const char *separator = ": ";
-    PyObject *message =
-        PyUnicode_DecodeUTF8(error->message, (Py_ssize_t)strnlen(error->message, sizeof error->message), "replace");
+    PyObject *message = own_message(error, cause);
     if (message && row >= 0)
         message = put_before(PyUnicode_FromFormat("row %lld", (long long)row), &separator, message);
     if (message && row_group != Py_None)
@@ -139,7 +149,7 @@ void fb__py_raise(struct fb__py_state *state, const struct fb_error *error, enum
     int64_t row = error->row >= 0 ? first_row + error->row : -1;
     PyObject *attributes;
     PyObject *class = class_of(state, error, when, path, row_group, row, cause, &attributes);
-    raise_with(class, located_message(error, path, row_group, row), attributes, cause);
+    raise_with(class, located_message(error, path, row_group, row, cause), attributes, cause);
     Py_DECREF(path);
     Py_DECREF(row_group);
 }
