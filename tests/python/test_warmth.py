@@ -32,7 +32,9 @@ def wide_table() -> pa.Table:
 
 def test_a_warm_epoch_makes_no_allocation_and_under_one_page_fault_a_batch() -> None:
     # A set prefetch: the adaptive one takes more buffers whenever a busy machine makes it wait.
-    with forebay.Loader(wide_table(), batch_size=BATCH_SIZE, memory_limit="64MiB", prefetch_batches=2) as loader:
+    with forebay.Loader(
+        wide_table(), batch_size=BATCH_SIZE, memory_limit="64MiB", prefetch_batches=2
+    ) as loader:
         total = 0.0
         for _ in range(MOST_EPOCHS):
             batches = iter(loader)
