@@ -111,6 +111,9 @@ def forebay(job: Job) -> Iterator[Batch]:
     ):
         if name in stats:
             job.extra[name] = stats[name]
+    job.extra["first_next_s"] = stats[
+        "first_batch_s"
+    ]  # from the first next(); the child counts construction in
 
 
 def polars(job: Job) -> Iterator[Batch]:
