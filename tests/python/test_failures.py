@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sanitizers import IS_SANITIZED
 
 import forebay
 
@@ -266,6 +267,9 @@ assert loader.stats().charged_bytes == 0
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without other threads")
+@pytest.mark.skipif(
+    IS_SANITIZED, reason="its library warns that it cannot read the stack of another user's process"
+)
 def test_threads_that_cannot_all_be_started_are_an_error_and_no_hang(
     parquet_set: Any, run_python: Any
 ) -> None:

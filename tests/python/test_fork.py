@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
-
-IS_SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
+from sanitizers import IS_SANITIZED
 
 PRELUDE = """
 import gc, os, sys, threading, time

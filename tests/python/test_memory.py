@@ -53,6 +53,7 @@ def peak_of(program: str, *arguments: object) -> tuple[int, str]:
     return peak, output.strip()
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("name", ["small", "big"])
 def test_the_process_stays_within_bare_imports_and_the_limit_and_48_mib(
     quarter_sets: dict[str, Path], name: str
@@ -125,6 +126,7 @@ def test_strings_that_decode_to_250_times_what_the_footer_says_stay_within_the_l
         assert stats.foreign_bytes == 0
 
 
+@pytest.mark.measures
 def test_the_process_that_decodes_such_strings_stays_within_the_limit_too(tmp_path: Path) -> None:
     dictionary_strings(tmp_path / "strings.parquet")
     bare, _ = peak_of(BARE)

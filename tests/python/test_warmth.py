@@ -6,6 +6,7 @@ import resource
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 import forebay
 
@@ -30,6 +31,7 @@ def wide_table() -> pa.Table:
     return pa.table(columns)
 
 
+@pytest.mark.measures
 def test_a_warm_epoch_makes_no_allocation_and_under_one_page_fault_a_batch() -> None:
     # A set prefetch: the adaptive one takes more buffers whenever a busy machine makes it wait.
     with forebay.Loader(
