@@ -148,7 +148,7 @@ class Progress:
         together = blocked + figures["user_s"] - before["user_s"]
         waited = blocked / together if together > 0 else 0.0
         return (
-            f"{self._count:,}/{self._total:,} batches  {(figures['rows'] - before['rows']) / seconds:,.0f} rows/s  "
+            f"{self._count:,}/{self._total:,}  {(figures['rows'] - before['rows']) / seconds:,.0f} rows/s  "
             f"{(figures['bytes_out'] - before['bytes_out']) / 1e6 / seconds:,.0f} MB/s  "
             f"{bytes_text(figures['charged_bytes'])} of {bytes_text(figures['memory_limit'])}  waited {waited:.0%}"
         )
