@@ -122,7 +122,7 @@ def test_the_module_is_a_command(clicks):
     assert done.returncode == 0
     assert "10,000 in 2 batches" in done.stdout
     # stderr is no terminal here: progress is logged, at the end at least.
-    assert "2/2 batches" in done.stderr
+    assert "2/2  " in done.stderr
 
 
 def test_interrupting_a_run_is_one_line_and_exit_status_130(tmp_path):

@@ -168,7 +168,7 @@ def test_a_line_on_a_terminal_is_redrawn_at_most_ten_times_a_second():
     text = terminal.getvalue()
     assert 9 <= text.count("\r") <= 12
     last = text.split("\r")[-1]
-    assert last.startswith("1,000/1,000 batches") and last.endswith("\n")
+    assert last.startswith("1,000/1,000  ") and last.endswith("\n")
     for part in ("rows/s", "MB/s", "50.0 MiB of 192.0 MiB", "waited"):
         assert part in last
 

@@ -177,7 +177,7 @@ static void an_adaptive_bound_starts_at_two(void)
 {
     struct pipeline *pipeline = make(4, FB_PREFETCH_ADAPTIVE);
     start(pipeline);
-    while (atomic_load(&pipeline->in_making) < 2) sched_yield();
+    while (atomic_load(&pipeline->most_in_making) < 2) sched_yield();
     CHECK_EQUAL(atomic_load(&pipeline->most_in_making), 2);
     finish(pipeline);
 }
