@@ -27,6 +27,26 @@ _FOREIGN_THREADS = {"jemalloc_bg_thd"}
 _SETTLE_S = 5.0
 
 
+# Modules of many processes, waits and damaged files: in `make test`, left out of `make check`, which must stay quick.
+_SLOW_MODULES = {
+    "test_bad_input",
+    "test_exit",
+    "test_fork",
+    "test_memory",
+    "test_parquet_damage",
+    "test_sample_files",
+    "test_values_properties",
+    "test_waiting",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is slow by module."""
+    for item in items:
+        if item.path.stem in _SLOW_MODULES:
+            item.add_marker(pytest.mark.slow)
+
+
 @dataclass(frozen=True)
 class ParquetSet:
     """A folder of Parquet files whose values all follow from the row number in column "id"."""
