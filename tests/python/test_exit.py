@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sanitizers import IS_SANITIZED
 
 PRELUDE = """
 import atexit, gc, os, sys, threading, time
@@ -218,6 +219,8 @@ def after_ours():  # hooks run last in, first out: this one runs when every load
 def test_exit_in_the_middle_of_an_epoch_is_silent(
     name: str, source: str, parquet_set: Any, run_python: Any
 ) -> None:
+    if IS_SANITIZED and name == "with arrays that live on":
+        pytest.skip("what is torn down last is let go when Python can no longer be entered: a leak by design")
     body, code = ENDINGS[name]
     before = HOOK_BEFORE if name == "a hook of the user's runs after ours" else ""
     ended = run_python(before + PRELUDE + body, parquet_set.path, source)
