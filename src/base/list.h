@@ -21,11 +21,6 @@ static inline bool fb__list_is_empty(const struct fb__link *head)
 {
     return head->next == head;
 }
-static inline bool fb__link_is_linked(const struct fb__link *link)
-{
-    return link->next != NULL;
-}
-
 /* Puts link in front of position (of the head: at the list's end). */
 static inline void fb__list_insert_before(struct fb__link *position, struct fb__link *link)
 {

@@ -146,11 +146,6 @@ uint32_t fb__worker_index(const struct fb__worker *worker)
     return worker->index;
 }
 
-struct fb__stage *fb__worker_stage(struct fb__worker *worker)
-{
-    return worker->stage;
-}
-
 enum fb__worker_state fb__worker_enter(struct fb__worker *worker, enum fb__worker_state state)
 {
     int before = atomic_load_explicit(&worker->state, memory_order_relaxed);

@@ -82,7 +82,6 @@ void fb__stage_destroy(struct fb__stage *stage);
 /* ---- for workers, from within work() ---- */
 
 uint32_t fb__worker_index(const struct fb__worker *worker);
-struct fb__stage *fb__worker_stage(struct fb__worker *worker);
 
 /* The shared input's lock. */
 void fb__stage_input_acquire(struct fb__stage *stage, struct fb__worker *worker);

@@ -16,7 +16,7 @@ bool fb__codec_is_supported(uint32_t codec);
 
 /*
  * Decompresses source into exactly destination_bytes at destination. EIO when the data is malformed or of another
- * size; ENOTSUP for a codec that is not supported. context: see fb__codec_open(), NULL for codecs that need none.
+ * size; ENOTSUP for a codec that is not supported. context: see fb__codec_init(), NULL for codecs that need none.
  */
 FB_MUST_CHECK int fb__codec_decompress(uint32_t codec, void *context, const uint8_t *source, uint64_t source_bytes,
                                        uint8_t *destination, uint64_t destination_bytes, struct fb_error *error);
