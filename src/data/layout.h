@@ -98,24 +98,24 @@ enum fb__copy_kind {
 struct fb__node {
     enum fb__node_kind kind;
     enum fb__copy_kind copy;
-    char *name;            /* owned; of a struct's field (a map's too); NULL otherwise */
-    char *format;          /* owned; of the source's array */
-    char *stored_format;   /* owned; of what the batch stores; NULL where it is `format` */
+    const char *name;      /* of a struct's field (a map's too), on its uppermost node; NULL otherwise */
+    const char *format;    /* of the source's array */
+    const char *stored_format; /* of what the batch stores; NULL where it is `format` */
     uint64_t source_bytes; /* FIXED: width in the source, 0 for bits; DICTIONARY: of an index; RUN_END: of a run end */
     uint64_t element_bytes; /* FIXED: width as stored while filling */
-    uint64_t list_size;    /* FIXED_LIST: slots of the child a slot; 1 otherwise */
+    uint64_t list_size; /* FIXED_LIST: slots of the child a slot; 1 otherwise. By an option a list of the source is
+                              stored so too: copy is then LIST_* and else BYTES */
     uint32_t offset_bytes; /* BINARY, LIST: as stored, 4 or 8; 0 otherwise */
     bool is_unsigned_index; /* DICTIONARY */
-    bool is_nullable;      /* the schema's flag */
-    bool is_bits;          /* FB_STORAGE_ARROW: bytes 0 and 1 that become bits */
-    bool is_variable;      /* below a list */
-    bool has_valid;        /* stores validity bytes: in valid_region, or valid_piece where variable */
+    bool is_nullable; /* the schema's flag */
+    bool is_bits; /* FB_STORAGE_ARROW: bytes 0 and 1 that become bits */
+    bool is_variable; /* below a list */
+    bool has_valid; /* stores validity bytes: in valid_region, or valid_piece where variable */
     uint64_t slots_per_row; /* not variable: slots a row of the batch has; 0 where variable */
-    uint64_t list_slots;   /* LIST stored as FIXED_LIST by an option: list_size is that, and copy stays LIST_* */
-    void *fill;            /* FIXED: one element; BINARY: bytes; owned; NULL: zeros. Without a fill value given: NaN for
-                              floats, INT64_MIN (NaT) for dates and times in dense storage */
+    const void *fill; /* FIXED: one element; BINARY: bytes; NULL: zeros. Without a fill value given: NaN for
+                              floats, INT64_MIN (NaT) for dates and times, both in dense storage alone */
     uint64_t fill_bytes;
-    uint32_t parent;       /* FB__NONE: a root */
+    uint32_t parent; /* FB__NONE: a root */
     uint32_t first_child;
     uint32_t child_count;
     /* numbers of regions of the fixed part, FB__NONE where there is none */
@@ -125,7 +125,7 @@ struct fb__node {
     /* numbers of pieces of the column's extents, FB__NONE where there is none */
     uint32_t values_piece; /* FIXED: variable elements; BINARY: the bytes */
     uint32_t lengths_piece; /* variable BINARY, LIST */
-    uint32_t valid_piece;  /* variable, FB_STORAGE_ARROW */
+    uint32_t valid_piece; /* variable, FB_STORAGE_ARROW */
 };
 
 /* The bytes of a region: width_bytes for each of (rows * slots_per_row + extra_slots); of a hash table 4 bytes for each
@@ -138,33 +138,38 @@ struct fb__region {
 };
 
 struct fb__column_layout {
-    char *name;             /* owned by the layout */
-    uint32_t root;          /* its nodes are [root, root + node_count) */
+    const char *name;
+    uint32_t root; /* its nodes are [root, root + node_count) */
     uint32_t node_count;
-    uint32_t piece_count;   /* pieces of an extent; 0: no variable part, no extents */
-    uint32_t home;          /* number among the columns with extents; FB__NONE where there are no pieces */
-    uint64_t estimated_bytes; /* of the variable part of batch_rows rows, from the source's cost of a row */
-    bool is_dictionary;     /* codes are made when the batch is finished; the values' node is FIXED or BINARY */
-    uint32_t codes_region;  /* is_dictionary: int32 a row */
-    uint32_t table_region;  /* is_dictionary: the hash table they are made with */
+    uint32_t piece_count; /* pieces of an extent; 0: no variable part, no extents */
+    uint32_t home; /* number among the columns with extents; FB__NONE where there are no pieces */
+    uint64_t row_bytes; /* estimated bytes of the variable part of a row, from the source's cost of a row */
+    uint64_t estimated_bytes; /* of batch_rows rows */
+    bool is_dictionary; /* codes are made when the batch is finished; the values' node is FIXED or BINARY */
+    uint32_t codes_region; /* is_dictionary: int32 a row */
+    uint32_t table_region; /* is_dictionary: the hash table they are made with */
 
     /*
      * The column at a glance, for decoders that write plain columns themselves: kind, and of the leaf of a FIXED column
      * or a (nested) fixed-size list of FIXED, or of a BINARY column, its figures. Of others only kind says something.
      */
     enum fb_column_kind kind;
-    bool is_flat;           /* FIXED without or within one fixed-size list, or BINARY; plain in the source */
+    bool is_flat; /* FIXED without or within one fixed-size list whose elements store no validity, or BINARY;
+                               plain in the source: neither a view nor type null */
     enum fb__copy_kind copy;
-    const char *format;     /* of the root's source */
+    const char *format; /* of the root's source */
     uint64_t source_bytes, element_bytes;
-    uint64_t list_size;     /* of the lists around the leaf together; 1 where there is none */
+    uint64_t list_size; /* of the lists around the leaf together; 1 where there is none */
     bool is_list;
     uint32_t offset_bytes;
-    uint32_t leaf;          /* node */
-    const void *fill;       /* the leaf's */
+    uint32_t leaf; /* node */
+    uint32_t values_region, offsets_region; /* is_flat: the leaf's */
+    uint32_t valid_region; /* is_flat: the root's */
+    const void *fill; /* the leaf's */
     uint64_t fill_bytes;
 };
 
+/* Names, formats and fill values of nodes and columns belong to the layout. */
 struct fb__layout {
     struct fb__gate *gate;
     struct fb__column_layout *columns;
@@ -173,13 +178,17 @@ struct fb__layout {
     uint32_t column_count;
     uint32_t node_count;
     uint32_t region_count;
-    uint32_t home_count;    /* columns with a variable part */
-    uint64_t batch_rows;    /* 0: every batch has its own capacity */
+    uint32_t home_count; /* columns with a variable part */
+    uint64_t batch_rows; /* 0: every batch has its own capacity */
     enum fb_null_policy null_policy; /* FB_STORAGE_ARROW: FB_NULLS_MASK, whatever was asked for */
     enum fb_storage storage;
-    uint64_t *places;       /* of a batch of batch_rows rows; region_count entries */
-    uint64_t fixed_bytes;   /* size of its fixed part; at least 64 also where there is no column */
+    uint64_t *places; /* of a batch of batch_rows rows; region_count entries */
+    uint64_t fixed_bytes; /* size of its fixed part; at least 64 also where there is no column */
     uint64_t variable_bytes; /* sum of estimated_bytes */
+    /* the two allocations: columns, nodes and texts; and regions, places and fill values */
+    uint64_t node_part_bytes;
+    void *region_part;
+    uint64_t region_part_bytes;
 };
 
 /*
