@@ -112,6 +112,12 @@ FB_MUST_CHECK int fb__source_copy(const struct fb__open_request *request, const 
                                   uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
                                   uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
 
+/* One column of that: array is the block's child for it. */
+FB_MUST_CHECK int fb__source_copy_column(const struct fb__open_request *request, uint32_t column,
+                                         const struct ArrowArray *block, const struct ArrowArray *array,
+                                         uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
+                                         uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
+
 /* fb_source_from_streams(), fb_source_from_parquet() and fb_source_from_blocks() through a given gate, [borrow]. */
 FB_MUST_CHECK int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *schema,
                                           const uint64_t *unit_rows, uint64_t unit_count,
