@@ -14,7 +14,8 @@ from ._arguments import Settings
 from ._column import ArrowColumn
 from ._errors import ForkedLoaderError, SourceError
 from ._memory import MemoryProvider
-from ._numpy import batch_dtypes, fill_bytes
+from ._forms import make_forms
+from ._numpy import fill_bytes
 from ._progress import LiveLine, Progress
 from ._stats import Plan, Stats, bytes_text
 
@@ -45,7 +46,12 @@ class Loader:
     batch_format
         "numpy": a dict of numpy arrays. Integers, floats and bool keep their dtype; dates and timestamps become
         datetime64 (instants of UTC), times and durations timedelta64; a fixed-size list becomes an array of shape
-        (rows, list size); strings and binary become `forebay.ArrowColumn`.
+        (rows, list size), nested ones of (rows, ...), and tensors (Arrow's and Ray's extension types) of their shape;
+        strings, binary and decimals become `forebay.ArrowColumn`. A list of any other size, and a map, is a pair
+        (values, offsets): row i has values[offsets[i]:offsets[i + 1]]. The fields of a struct have dotted names. A
+        dictionary-encoded or run-end encoded column is decoded.
+        "pyarrow": a pyarrow.RecordBatch over the batch's memory, nulls kept; its types are those of `schema`.
+        "pandas": a pandas.DataFrame made from that; the copy is pandas' own and not counted.
     memory_limit
         Bytes, as an int or as text such as "256MiB". None: 1 GiB, or an eighth of what the machine or its control
         group grants if that is less. Stack, Python objects and memory that the caller owned before are not counted.
@@ -63,7 +69,11 @@ class Loader:
         False or an empty string, or what fill_value says. "mask": as "fill", and "<name>.valid" is a bool array of
         shape (rows,), false where the row is null.
     fill_value
-        {column: value}: what stands for nulls under "fill" and "mask".
+        {column: value}: what stands for nulls under "fill" and "mask". A field of a struct has its dotted name; for a
+        column of lists it is what stands for null elements.
+    dtypes
+        {column: "dictionary"}: a pair (codes, dictionary), an int32 array of shape (rows,) and the distinct values of
+        this batch in order of appearance, for any column of plain values. For batch_format="numpy".
     timeout
         Seconds that one next() may take before it raises LoaderTimeoutError; None to wait.
     close_timeout
@@ -98,6 +108,7 @@ class Loader:
         drop_last: bool = False,
         null_policy: str = "error",
         fill_value: Mapping[str, Any] | None = None,
+        dtypes: Mapping[str, str] | None = None,
         timeout: float | None = None,
         close_timeout: float = 1.0,
         progress: bool = False,
@@ -113,11 +124,14 @@ class Loader:
             drop_last=drop_last,
             null_policy=null_policy,
             fill_value=fill_value,
+            dtypes=dtypes,
             timeout=timeout,
             close_timeout=close_timeout,
             progress=progress,
         )
-        core_source, self._schema = _open_source(source, settings)
+        core_source, source_schema = _open_source(source, settings)
+        forms = make_forms(source_schema, settings.batch_format, settings.dtypes)
+        self._schema = forms.schema
         self._ext = _ext.Loader(
             core_source,
             batch_rows=settings.batch_size,
@@ -127,9 +141,11 @@ class Loader:
             preserve_order=settings.preserve_order,
             drop_last=settings.drop_last,
             null_policy=_arguments.NULL_POLICIES[settings.null_policy],
-            fill_values=fill_bytes(self._schema, settings.fill_value),
-            dtypes=batch_dtypes(self._schema),
+            fill_values=fill_bytes(source_schema, settings.fill_value),
+            outputs=forms.outputs,
+            column_options=forms.column_options,
             column_class=ArrowColumn,
+            convert=forms.convert,
             timeout=settings.timeout,
             close_timeout=settings.close_timeout,
         )
