@@ -13,8 +13,8 @@ from . import _arguments, _ext, _paths
 from ._arguments import Settings
 from ._column import ArrowColumn
 from ._errors import ForkedLoaderError, SourceError
-from ._memory import MemoryProvider
 from ._forms import make_forms
+from ._memory import MemoryProvider
 from ._numpy import fill_bytes
 from ._progress import LiveLine, Progress
 from ._stats import Plan, Stats, bytes_text
