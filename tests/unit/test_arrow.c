@@ -66,6 +66,12 @@ static void struct_hides_a_last_null(struct ArrowArray *block)
     ((uint8_t *)(uintptr_t)block->buffers[0])[1] = 0xF7; /* slot 11 is the block's last row */
     block->null_count = -1;
 }
+static void struct_counts_no_null_of_those_it_has(struct ArrowArray *block)
+{
+    set_bitmap(block, 0xFF);
+    *(uint8_t *)(uintptr_t)block->buffers[0] = 0xFB;
+    block->null_count = 0;
+}
 static void struct_buffers_none(struct ArrowArray *block)
 {
     block->n_buffers = 0;
@@ -250,7 +256,7 @@ static void text_bytes_missing(struct ArrowArray *block)
 }
 static void text_first_negative(struct ArrowArray *block)
 {
-    set_offset_32(block->children[TEXT], CHILD_OFFSET, -1);
+    set_offset_32(block->children[TEXT], CHILD_OFFSET + 2, -1);
 }
 static void text_middle_negative(struct ArrowArray *block)
 {
@@ -267,17 +273,17 @@ static void text_last_backwards(struct ArrowArray *block)
 /* Each step is short of half the range of numbers, so that no difference of two shows it. */
 static void text_goes_round(struct ArrowArray *block)
 {
-    set_offset_32(block->children[TEXT], CHILD_OFFSET + 1, INT32_MAX);
-    set_offset_32(block->children[TEXT], CHILD_OFFSET + 2, -2);
+    set_offset_32(block->children[TEXT], CHILD_OFFSET + 3, INT32_MAX);
+    set_offset_32(block->children[TEXT], CHILD_OFFSET + 4, -2);
 }
 static void blob_goes_round(struct ArrowArray *block)
 {
-    set_offset_64(block->children[BLOB], CHILD_OFFSET + 1, INT64_MAX);
-    set_offset_64(block->children[BLOB], CHILD_OFFSET + 2, -2);
+    set_offset_64(block->children[BLOB], CHILD_OFFSET + 3, INT64_MAX);
+    set_offset_64(block->children[BLOB], CHILD_OFFSET + 4, -2);
 }
 static void blob_first_negative(struct ArrowArray *block)
 {
-    set_offset_64(block->children[BLOB], CHILD_OFFSET, INT64_MIN);
+    set_offset_64(block->children[BLOB], CHILD_OFFSET + 2, INT64_MIN);
 }
 static void blob_backwards(struct ArrowArray *block)
 {
@@ -306,6 +312,7 @@ static const struct malformed_case {
     {struct_has_nulls_without_bitmap, "the struct", "no validity buffer"},
     {struct_hides_a_null, "the struct", "null rows"},
     {struct_hides_a_last_null, "the struct", "null rows"},
+    {struct_counts_no_null_of_those_it_has, "the struct", "null rows"},
     {struct_buffers_none, "the struct", "number of buffers"},
     {struct_buffers_two, "the struct", "number of buffers"},
     {struct_buffers_missing, "the struct", "no array of buffers"},
@@ -337,7 +344,7 @@ static const struct malformed_case {
     {list_children_missing, "'vector'", "no array of children"},
     {list_bytes_too_many, "'vector'", "passes 2^62"},
     {list_nulls_without_bitmap, "'vector'", "no validity buffer"},
-    {items_released, "'vector' (format \"+w:3\"), its list elements", "missing or was released"},
+    {items_released, "'vector' (format \"f\"), its list elements", "missing or was released"},
     {items_short, "list elements", "shorter than the lists over it"},
     {items_length_negative, "list elements", "negative length"},
     {items_offset_negative, "list elements", "negative offset"},
@@ -406,8 +413,9 @@ static void good_blocks_pass(void)
     set_bitmap(&block, 0xFC);
     ((uint8_t *)(uintptr_t)block.buffers[0])[1] = 0x0F;
     CHECK_EQUAL(fb__arrow_check_block(&bench.layout, NULL, COLUMN_COUNT, &block, NULL), 0);
-    /* Offsets outside the array's own rows are nobody's business, and they need not begin at 0. */
+    /* Offsets of rows that the block does not reach are nobody's business, and they need not begin at 0. */
     set_offset_32(block.children[TEXT], 0, -7);
+    set_offset_32(block.children[TEXT], CHILD_OFFSET + 1, -7);
     set_offset_64(block.children[BLOB], 1, INT64_MAX);
     CHECK_EQUAL(fb__arrow_check_block(&bench.layout, NULL, COLUMN_COUNT, &block, NULL), 0);
     block.release(&block);
