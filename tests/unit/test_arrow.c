@@ -1,4 +1,4 @@
-/* Tests of src/data/arrow: malformed blocks are refused before a buffer is read, releases happen once. */
+/* Tests of src/data/arrow: malformed blocks are refused before a buffer is read. */
 #include "arrow_bench.h"
 
 static void set_bitmap(struct ArrowArray *array, uint8_t byte)
@@ -541,53 +541,6 @@ static void random_offsets_are_judged_as_a_plain_loop_does(void)
     drop_bench(&bench);
 }
 
-static void release_happens_once_and_marks(void)
-{
-    int64_t releases = fixture_releases;
-    struct ArrowSchema schema = make_schema();
-    struct ArrowArray block = make_block();
-    struct ArrowArrayStream stream = fixture_stream(fixture_schema("+s", ""), 0, NULL);
-    int64_t made = fixture_live;
-    for (int i = 0; i < 2; i++) {
-        fb__arrow_release_schema(&schema);
-        fb__arrow_release_array(&block);
-        fb__arrow_release_stream(&stream);
-        CHECK(schema.release == NULL && block.release == NULL && stream.release == NULL);
-    }
-    CHECK_EQUAL(fixture_releases - releases, made);
-    CHECK_EQUAL(fixture_live, 0);
-    fb__arrow_release_schema(NULL);
-    fb__arrow_release_array(NULL);
-    fb__arrow_release_stream(NULL);
-}
-
-static int lazy_releases;
-static void lazy_release_array(struct ArrowArray *array)
-{
-    (void)array, lazy_releases++;
-}
-static void lazy_release_schema(struct ArrowSchema *schema)
-{
-    (void)schema, lazy_releases++;
-}
-static void lazy_release_stream(struct ArrowArrayStream *stream)
-{
-    (void)stream, lazy_releases++;
-}
-
-static void a_producer_that_forgets_to_mark_is_not_called_twice(void)
-{
-    struct ArrowArray array = {.release = lazy_release_array};
-    struct ArrowSchema schema = {.release = lazy_release_schema};
-    struct ArrowArrayStream stream = {.release = lazy_release_stream};
-    for (int i = 0; i < 2; i++) {
-        fb__arrow_release_array(&array);
-        fb__arrow_release_schema(&schema);
-        fb__arrow_release_stream(&stream);
-    }
-    CHECK_EQUAL(lazy_releases, 3);
-}
-
 int main(void)
 {
     RUN(malformed_blocks_are_refused_and_released_once);
@@ -597,8 +550,6 @@ int main(void)
     RUN(arrays_without_rows_need_no_buffers);
     RUN(empty_strings_need_no_bytes);
     RUN(random_offsets_are_judged_as_a_plain_loop_does);
-    RUN(release_happens_once_and_marks);
-    RUN(a_producer_that_forgets_to_mark_is_not_called_twice);
     CHECK_EQUAL(fixture_live, 0);
     return 0;
 }
