@@ -25,6 +25,10 @@
 FB_MUST_CHECK int fb__arrow_check_block(const struct fb__layout *layout, const uint32_t *columns, uint32_t column_count,
                                         const struct ArrowArray *block, struct fb_error *error);
 
+/* Bytes that the rows of a checked block of all columns take in the variable part of a batch, for one column. What is
+ * hidden under nulls may be counted; at most 2^62. */
+uint64_t fb__arrow_variable_bytes(const struct fb__layout *layout, uint32_t column, const struct ArrowArray *block);
+
 /* Calls release once if there is one, and marks it released. */
 void fb__arrow_release_array(struct ArrowArray *array);
 void fb__arrow_release_schema(struct ArrowSchema *schema);

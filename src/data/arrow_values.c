@@ -226,8 +226,7 @@ bool fb__binary_views_are_inside(const uint8_t *views, const uint8_t *bits, uint
 
 /* ---- run ends ------------------------------------------------------------------------------------------------ */
 
-/* The first run that ends behind row. */
-static uint64_t find_run(const uint8_t *run_ends, uint64_t width, uint64_t run_count, uint64_t row)
+uint64_t fb__run_ends_find(const uint8_t *run_ends, uint64_t width, uint64_t run_count, uint64_t row)
 {
     uint64_t low = 0, high = run_count;
     while (low < high) {
@@ -251,7 +250,7 @@ bool fb__run_ends_span(const uint8_t *run_ends, uint64_t width, uint64_t run_cou
         before = here;
     }
     if (before < end) return false;
-    out->begin = find_run(run_ends, width, run_count, first);
-    out->end = find_run(run_ends, width, run_count, first + count - 1) + 1;
+    out->begin = fb__run_ends_find(run_ends, width, run_count, first);
+    out->end = fb__run_ends_find(run_ends, width, run_count, first + count - 1) + 1;
     return true;
 }

@@ -48,6 +48,9 @@ struct fb__binary_view {
 bool fb__binary_views_are_inside(const uint8_t *views, const uint8_t *bits, uint64_t first, uint64_t count,
                                  const void *const *buffers, const int64_t *sizes, uint64_t buffer_count);
 
+/* The first of rising run ends that is beyond row; run_count where there is none. */
+uint64_t fb__run_ends_find(const uint8_t *run_ends, uint64_t width, uint64_t run_count, uint64_t row);
+
 /*
  * Run ends of 2, 4 or 8 bytes. False where they are not positive and rising, or do not reach end. *out: the runs that
  * rows [first, first + count) are in; count > 0, and none beyond end.
