@@ -142,7 +142,8 @@ struct fb_stream_source_callbacks {
 struct fb_stream_column_cost {
     uint64_t fixed_bytes;  /* most bytes that an open stream holds for it beside its piece: pages, dictionary */
     uint64_t row_bytes;    /* bytes that a row of a piece takes while decoded; an estimate for strings */
-    uint64_t string_bytes; /* estimated bytes of the string of a row, as a batch stores it; 0 for other columns */
+    uint64_t string_bytes; /* estimated bytes of the variable part of a row as a batch stores it: of a string its
+                              bytes, of a list 4 or 8 bytes for each length below it and its elements; else 0 */
     uint64_t weight;       /* relative cost of decoding a row, to split columns evenly between threads; not 0 */
 };
 

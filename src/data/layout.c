@@ -133,7 +133,7 @@ void fb__layout_place(const struct fb__layout *layout, uint64_t rows, uint64_t *
     uint64_t end = 0;
     for (uint32_t i = 0; i < layout->region_count; i++) {
         uint64_t bytes;
-        places[i] = end;
+        if (places != NULL) places[i] = end;
         if (end == UINT64_MAX) continue;
         if (!region_bytes(&layout->regions[i], rows, &bytes) || bytes > FB__MOST_BYTES - FB__ALIGNMENT_BYTES - end) {
             end = UINT64_MAX;
@@ -201,6 +201,7 @@ static void set_glance(const struct fb__layout *layout, struct fb__column_layout
     column->kind = column->is_dictionary ? FB_COLUMN_DICTIONARY : kind_of(stored->kind);
     column->list_size = 1;
     column->leaf = FB__NONE;
+    column->values_region = column->offsets_region = column->valid_region = FB__NONE;
 
     const struct fb__node *leaf = stored;
     uint64_t list_size = 1;
@@ -221,9 +222,13 @@ static void set_glance(const struct fb__layout *layout, struct fb__column_layout
     column->fill = leaf->fill;
     column->fill_bytes = leaf->fill_bytes;
 
-    bool is_one_list = is_list && root->copy == FB__COPY_BYTES && !leaf->has_valid;
+    bool is_one_list = is_list && root->copy == FB__COPY_BYTES;
     bool is_direct = leaf == root || (is_one_list && root == stored && root->first_child == column->leaf);
-    column->is_flat = is_direct && leaf->copy != FB__COPY_NULLS && leaf->copy != FB__COPY_BINARY_VIEW;
+    if (!is_direct || leaf->copy == FB__COPY_NULLS || leaf->copy == FB__COPY_BINARY_VIEW) return;
+    column->is_flat = !is_list || !leaf->has_valid;
+    column->values_region = leaf->values_region;
+    column->offsets_region = leaf->offsets_region;
+    column->valid_region = root->valid_region;
 }
 
 /* ---- options ------------------------------------------------------------------------------------------------- */

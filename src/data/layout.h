@@ -163,8 +163,8 @@ struct fb__column_layout {
     bool is_list;
     uint32_t offset_bytes;
     uint32_t leaf; /* node */
-    uint32_t values_region, offsets_region; /* is_flat: the leaf's */
-    uint32_t valid_region; /* is_flat: the root's */
+    uint32_t values_region, offsets_region; /* the leaf's: is_flat, or it would be but for its elements' validity */
+    uint32_t valid_region; /* the root's, likewise */
     const void *fill; /* the leaf's */
     uint64_t fill_bytes;
 };
@@ -217,7 +217,7 @@ FB_MUST_CHECK int fb__layout_init(struct fb__layout *layout, struct fb__gate *ga
 /* A zeroed layout is fine. */
 void fb__layout_destroy(struct fb__layout *layout);
 
-/* Places of the regions in a batch of rows rows: places[region_count]. *fixed_bytes: their sum, at least 64; UINT64_MAX
+/* Places of the regions in a batch of rows rows: places[region_count], nullable. *fixed_bytes: their sum, at least 64; UINT64_MAX
  * where it passes 2^62. */
 void fb__layout_place(const struct fb__layout *layout, uint64_t rows, uint64_t *places, uint64_t *fixed_bytes);
 

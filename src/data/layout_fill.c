@@ -118,6 +118,8 @@ int fb__fill_check(struct fb__layout *layout, const struct fb_loader_options *op
     const struct fb_fill_value *fills = options->fill_values;
     if (options->fill_value_count > 0 && fills == NULL)
         return fb__fail(error, EINVAL, "there are %u fill values but no array of them", options->fill_value_count);
+    if (options->fill_value_count > 0 && layout->storage == FB_STORAGE_ARROW)
+        return fb__fail(error, EINVAL, "fill values were given, but columns stored as Arrow stores them keep nulls");
     for (uint32_t i = 0; i < options->fill_value_count; i++) {
         int rc = check_fill(layout, &fills[i], error);
         if (rc != 0) return rc;

@@ -12,6 +12,10 @@
 static int check_options(const struct fb_loader_options *options, struct fb_error *error)
 {
     if (options->batch_rows == 0) return fb__fail(error, EINVAL, "batch_rows is 0, it must be at least 1");
+    if (options->storage != FB_STORAGE_DENSE && options->storage != FB_STORAGE_ARROW)
+        return fb__fail(error, EINVAL, "storage is %d, which is none", (int)options->storage);
+    if ((unsigned)options->null_policy > FB_NULLS_MASK)
+        return fb__fail(error, EINVAL, "null_policy is %d, which is none", (int)options->null_policy);
     if (options->thread_count == 0) return fb__fail(error, EINVAL, "thread_count is 0, it must be at least 1");
     if (options->prefetch_batches < FB_PREFETCH_ADAPTIVE)
         return fb__fail(error, EINVAL, "prefetch_batches is %lld, it must be 0 or more, or FB_PREFETCH_ADAPTIVE",
@@ -30,7 +34,7 @@ static int make_pool(const struct fb_loader_options *options, const struct fb_so
     for (uint64_t unit = 0; unit < source->unit_count && rows < options->batch_rows; unit++)
         rows += source->unit_rows[unit];
     if (rows < options->batch_rows) unlimited.batch_rows = rows > 0 ? rows : 1;
-    return fb__pool_create(&source->schema, source->binary_row_bytes, &unlimited, out, error);
+    return fb__pool_create(&source->schema, source->variable_row_bytes[options->storage], &unlimited, out, error);
 }
 
 int fb_loader_create(const struct fb_loader_options *options, struct fb_source *source, struct fb_loader **out,

@@ -16,6 +16,9 @@
 
 #include "data/batch.h"
 
+/* Of enum fb_storage. */
+#define FB__STORAGE_COUNT 2
+
 struct fb__cursor; /* defined by each source; first member is its own business */
 
 /* Room for a cursor of any source, so that opening one allocates nothing. */
@@ -71,7 +74,8 @@ struct fb_source {
     uint64_t unit_count;
     uint32_t column_count;
     struct fb_stream_column_cost *costs;    /* owned, one a column */
-    uint64_t *binary_row_bytes;             /* owned, one a column: estimated bytes of a row's string, else 0 */
+    /* owned, one a column, by storage: estimated bytes of a row's variable part; where a column has none, anything */
+    uint64_t *variable_row_bytes[FB__STORAGE_COUNT];
     bool is_streamed;                       /* false: in memory, a cursor costs no bytes */
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
     uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
