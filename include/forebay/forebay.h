@@ -412,6 +412,7 @@ struct fb_column {
     enum fb_column_kind kind;
     const char *name;       /* UTF-8, belongs to the loader; of a child: the field's in its struct, else "" */
     const char *format;     /* Arrow format string of what is stored (values of a dictionary, say); the loader's */
+    const char *element_format; /* FIXED: of one element, which is not the list's own; NULL for other kinds */
     uint64_t row_count;     /* of the batch, or of what a list's offsets count */
     void *values;           /* FIXED, DICTIONARY: 64-byte aligned; BINARY: the bytes; NULL where there are none */
     uint64_t element_bytes; /* FIXED: width of an element as stored here: a bool is 1 byte, a date or time 8 */

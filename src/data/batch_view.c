@@ -100,6 +100,7 @@ static void show_node(const struct fb_batch *batch, uint32_t column, uint32_t in
     };
     if (elements) {
         out->values = fb__batch_view(batch, column, elements).values;
+        out->element_format = format_of(elements);
         out->element_bytes = elements->element_bytes;
         out->list_size = list_size;
         out->is_list = elements != node;
@@ -138,6 +139,7 @@ void fb_batch_column(const struct fb_batch *batch, uint32_t column, struct fb_co
         .kind = layout->kind,
         .name = layout->name,
         .format = layout->format,
+        .element_format = layout->kind == FB_COLUMN_FIXED ? layout->element_format : NULL,
         .row_count = batch->row_count,
         .element_bytes = layout->element_bytes,
         .list_size = layout->list_size,

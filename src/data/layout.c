@@ -212,6 +212,7 @@ static void set_glance(const struct fb__layout *layout, struct fb__column_layout
     bool is_list = leaf != stored;
     if (leaf->kind != FB__NODE_FIXED && (is_list || leaf->kind != FB__NODE_BINARY)) return;
     if (!column->is_dictionary) column->kind = kind_of(leaf->kind);
+    column->element_format = leaf->stored_format ? leaf->stored_format : leaf->format;
     column->copy = leaf->copy;
     column->source_bytes = leaf->source_bytes;
     column->element_bytes = leaf->element_bytes;

@@ -158,6 +158,7 @@ struct fb__column_layout {
                                plain in the source: neither a view nor type null */
     enum fb__copy_kind copy;
     const char *format; /* of the root's source */
+    const char *element_format; /* of the leaf, as stored */
     uint64_t source_bytes, element_bytes;
     uint64_t list_size; /* of the lists around the leaf together; 1 where there is none */
     bool is_list;

@@ -75,11 +75,13 @@ def check_numpy(source: Any, columns: dict[str, Nested], policy: str, **argument
     ) as loader:
         rows = len(next(iter(columns.values())).values)
         begin = 0
+        batch: Any = None
         for batch in loader:
             for name, column in columns.items():
                 values = column.values[begin : begin + size]
                 assert_batch_shows(batch, name, column.kind, values, policy == "mask")
             begin += size
+        batch = None  # the last one goes back before the loader is closed
         assert begin >= rows > begin - size or (rows == 0 and begin == 0)
     assert loader.stats().charged_bytes == 0
 
@@ -95,7 +97,7 @@ def check_arrow(source: Any, columns: dict[str, Nested], **arguments: Any) -> No
         table = pa.Table.from_batches(batches, loader.schema)
         for name, column in columns.items():
             assert table[name].to_pylist() == column.values
-        del batch, batches, table
+        batch = batches = table = None
     assert loader.stats().charged_bytes == 0
 
 
@@ -152,15 +154,24 @@ def parquet_kind(random: np.random.Generator, depth: int) -> pa.DataType:
     for _ in range(1000):
         kind = random_type(random, depth)
         text = str(kind)
-        unsupported = ("run_end", "view", "decimal32", "decimal64", "null", "halffloat", "dictionary")
+        unsupported = (
+            "run_end",
+            "view",
+            "decimal32",
+            "decimal64",
+            "null",
+            "halffloat",
+            "dictionary",
+            "time32",
+        )
         if not any(word in text for word in unsupported):
             return kind
     raise AssertionError("no such type came up")
 
 
 @settings(steady, max_examples=60)
-@given(st.data())
-def test_random_parquet_files_show_their_values(data: st.DataObject, tmp_path_factory: Any) -> None:
+@given(data=st.data())
+def test_random_parquet_files_show_their_values(tmp_path_factory: Any, data: st.DataObject) -> None:
     rows = data.draw(st.integers(0, 120))
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     share = data.draw(st.sampled_from([0.0, 0.1, 1.0]))

@@ -119,6 +119,7 @@ static PyObject *even_list(struct fb__py_loader *loader, struct fb__py_batch *ba
 {
     struct fb_column elements = *column;
     elements.row_count *= column->list_size;
+    elements.format = column->element_format;
     elements.list_size = 1;
     elements.is_list = false;
     elements.valid = NULL;
