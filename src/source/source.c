@@ -124,13 +124,25 @@ static uint64_t append(uint64_t *total_bytes, uint64_t count, uint64_t item_byte
     return begin;
 }
 
+/* Whether a batch stores bytes of a row whose number is known only while filling. */
+static bool is_variable(const struct ArrowSchema *schema)
+{
+    if (schema->dictionary) return is_variable(schema->dictionary);
+    if (strchr("uzUZv", schema->format[0])) return true;
+    if (schema->format[0] != '+') return false;
+    if (strchr("lLvm", schema->format[1])) return true;
+    for (int64_t i = 0; i < schema->n_children; i++)
+        if (is_variable(schema->children[i])) return true;
+    return false;
+}
+
 static void set_costs(struct fb_source *source, const struct fb_stream_column_cost *costs)
 {
     for (uint32_t i = 0; i < source->column_count; i++) {
         source->costs[i] = costs ? costs[i] : (struct fb_stream_column_cost){.weight = 1};
         /* An open stream always has a grant that can grow, also where nothing is known of what it takes. */
         if (source->is_streamed && source->costs[i].fixed_bytes == 0) source->costs[i].fixed_bytes = 1;
-        for (int storage = 0; storage < FB__STORAGE_COUNT; storage++)
+        for (int storage = 0; storage < FB__STORAGE_COUNT && is_variable(source->schema.children[i]); storage++)
             source->variable_row_bytes[storage][i] = source->costs[i].string_bytes;
     }
 }

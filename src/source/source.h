@@ -74,7 +74,7 @@ struct fb_source {
     uint64_t unit_count;
     uint32_t column_count;
     struct fb_stream_column_cost *costs;    /* owned, one a column */
-    /* owned, one a column, by storage: estimated bytes of a row's variable part; where a column has none, anything */
+    /* owned, one a column, by storage: estimated bytes of a row's variable part, 0 where it has none */
     uint64_t *variable_row_bytes[FB__STORAGE_COUNT];
     bool is_streamed;                       /* false: in memory, a cursor costs no bytes */
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
