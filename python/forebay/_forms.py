@@ -12,6 +12,7 @@ A form tells the extension what to make of a part of a column (python/forebay/_e
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,8 @@ def make_forms(schema: pa.Schema, batch_format: str, dtypes: Mapping[str, str]) 
             raise ValueError(unknown_column_message(name, schema.names, "dtypes: the chosen columns"))
     if batch_format == "numpy":
         return _numpy_forms(schema, dtypes)
+    if batch_format == "pandas" and importlib.util.find_spec("pandas") is None:
+        raise ImportError('batch_format="pandas" needs pandas: pip install "forebay[pandas]"')
     stored = batch_schema(schema)
     for name, kind in zip(schema.names, schema.types, strict=True):
         _check_supported(name, kind)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -318,7 +319,6 @@ def test_fill_values_reach_fields_of_structs_and_elements_of_lists() -> None:
 
 
 def test_pandas_batches_are_frames_of_the_rows() -> None:
-    pandas = pytest.importorskip("pandas")
     table = pa.table(
         {"a": [1, 2, 3], "s": ["x", None, "z"], "c": pa.array(["u", "v", "u"]).dictionary_encode()}
     )
@@ -330,6 +330,12 @@ def test_pandas_batches_are_frames_of_the_rows() -> None:
     assert joined["s"].fillna("-").tolist() == ["x", "-", "z"]
     assert joined["c"].tolist() == ["u", "v", "u"]
     assert loader.stats().charged_bytes == 0
+
+
+def test_pandas_that_is_missing_is_said_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"forebay\[pandas\]"):
+        forebay.Loader(pa.table({"a": [1]}), batch_size=1, batch_format="pandas")
 
 
 def test_arrow_batches_stay_charged_until_their_last_array_is_gone() -> None:
