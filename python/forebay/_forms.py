@@ -181,7 +181,7 @@ class _ArrowBatches:
 
 
 class _PandasBatches(_ArrowBatches):
-    """Makes a DataFrame: a copy, pandas' own, outside of the limit."""
+    """Makes a DataFrame; what pandas copies for it is outside of the limit."""
 
     def __call__(self, capsule: Any) -> Any:
         # What pandas noted of the whole table, its index say, does not hold for a batch of it.

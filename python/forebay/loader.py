@@ -51,7 +51,8 @@ class Loader:
         (values, offsets): row i has values[offsets[i]:offsets[i + 1]]. The fields of a struct have dotted names. A
         dictionary-encoded or run-end encoded column is decoded.
         "pyarrow": a pyarrow.RecordBatch over the batch's memory, nulls kept; its types are those of `schema`.
-        "pandas": a pandas.DataFrame made from that; the copy is pandas' own and not counted.
+        "pandas": a pandas.DataFrame made from that. What pandas copies for it is pandas' own and not counted; what it
+        does not copy, strings say, stays the batch's.
     memory_limit
         Bytes, as an int or as text such as "256MiB". None: 1 GiB, or an eighth of what the machine or its control
         group grants if that is less. Stack, Python objects and memory that the caller owned before are not counted.

@@ -329,6 +329,7 @@ def test_pandas_batches_are_frames_of_the_rows() -> None:
     assert joined["a"].tolist() == [1, 2, 3]
     assert joined["s"].fillna("-").tolist() == ["x", "-", "z"]
     assert joined["c"].tolist() == ["u", "v", "u"]
+    del frames, joined
     assert loader.stats().charged_bytes == 0
 
 
