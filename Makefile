@@ -91,7 +91,7 @@ MESON_test := -Dextension=false -Dwerror=$(WERROR)
 MESON_check := -Dextension=false -Dwerror=true
 MESON_ubsan := -Dextension=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=undefined
 MESON_tsan := -Dextension=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=thread
-MESON_asan := -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=address,undefined \
+MESON_asan := -Dlibrary=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=address,undefined \
               -Dpython.platlibdir=$(CURDIR)/$(BUILD)/asan/site -Dpython.purelibdir=$(CURDIR)/$(BUILD)/asan/site
 
 $(BUILD)/%/build.ninja: meson.options Makefile .venv/run.stamp
