@@ -92,6 +92,7 @@ int fb__plan_init(struct fb__plan *plan, const struct fb_loader_options *options
     plan->unit_count = source->unit_count;
     plan->column_count = pool->layout.column_count;
     plan->set_count = options->thread_count < plan->column_count ? options->thread_count : plan->column_count;
+    if (source->is_one_column_set && plan->set_count > 1) plan->set_count = 1;
     plan->thread_count = options->thread_count;
     plan->batch_bytes = fb__pool_batch_bytes(pool);
     void *memory;

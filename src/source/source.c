@@ -189,7 +189,6 @@ void fb_source_release(struct fb_source *source)
 uint64_t fb__source_cursor_bytes(const struct fb_source *source, const uint32_t *columns, uint32_t column_count,
                                  uint64_t piece_rows)
 {
-    if (!source->is_streamed) return 0;
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < column_count; i++) {
         const struct fb_stream_column_cost *cost = &source->costs[columns[i]];
@@ -200,6 +199,15 @@ uint64_t fb__source_cursor_bytes(const struct fb_source *source, const uint32_t 
             return UINT64_MAX;
     }
     return bytes;
+}
+
+int fb__source_foreign_code(int code, struct fb_error *error)
+{
+    bool is_ours =
+        code <= 0 || code == EAGAIN || code == EINTR || code == ETIMEDOUT || code == EDEADLK || code == ENOBUFS;
+    if (is_ours) code = EIO;
+    if (error) error->code = code;
+    return code;
 }
 
 int fb__source_copy(const struct fb__open_request *request, const struct ArrowArray *block, uint64_t block_row,

@@ -72,7 +72,8 @@ struct fb_source {
     uint32_t column_count;
     struct fb_stream_column_cost *costs;    /* owned, one a column */
     uint64_t *binary_row_bytes;             /* owned, one a column: estimated bytes of a row's string, else 0 */
-    bool is_streamed;                       /* false: in memory, a cursor costs no bytes */
+    bool is_streamed;                       /* false: there are no pieces */
+    bool is_one_column_set;                 /* a cursor always has every column */
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
     uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
     _Atomic uint64_t foreign_peak_bytes;    /* most bytes seen beyond what the ledger could book */
@@ -112,7 +113,13 @@ FB_MUST_CHECK int fb__source_copy(const struct fb__open_request *request, const 
                                   uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
                                   uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
 
-/* fb_source_from_streams(), fb_source_from_parquet() and fb_source_from_blocks() through a given gate, [borrow]. */
+/*
+ * The code that a failed callback comes back with, also in error. Some codes tell the callers of this library to wait,
+ * to retry or to raise the limit; from somebody else's code they mean none of that.
+ */
+int fb__source_foreign_code(int code, struct fb_error *error);
+
+/* fb_source_from_streams(), _parquet(), _blocks() and _fill() through a given gate, [borrow]. */
 FB_MUST_CHECK int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *schema,
                                           const uint64_t *unit_rows, uint64_t unit_count,
                                           const struct fb_stream_column_cost *costs,
@@ -127,5 +134,10 @@ FB_MUST_CHECK int fb__source_make_parquet(struct fb__gate *gate, const struct Ar
 FB_MUST_CHECK int fb__source_make_blocks(struct fb__gate *gate, const struct ArrowSchema *schema,
                                          struct ArrowArray *blocks, uint64_t block_count, struct fb_source **out,
                                          struct fb_error *error);
+FB_MUST_CHECK int fb__source_make_custom(struct fb__gate *gate, const struct ArrowSchema *schema,
+                                         const uint64_t *unit_rows, uint64_t unit_count,
+                                         const struct fb_fill_column_cost *costs,
+                                         const struct fb_fill_source_callbacks *callbacks, void *context,
+                                         struct fb_source **out, struct fb_error *error);
 
 #endif
