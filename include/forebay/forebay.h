@@ -3,21 +3,21 @@
  *
  * This header is the whole public C surface; docs/c.md is a page to begin with. How it goes, errors left out:
  *
- *     struct fb_source *source;                        where rows come from, in units (row groups, blocks)
+ *     struct fb_source *source; // where rows come from, in units: row groups, blocks
  *     fb_source_from_blocks(&schema, blocks, block_count, &source, &error);
  *
- *     struct fb_loader_options options = {.batch_rows = 4096, .memory_limit_bytes = 64 << 20, .thread_count = 2,
- *                                         .prefetch_batches = FB_PREFETCH_ADAPTIVE};
- *     struct fb_loader *loader;                        owns the source from here on
+ *     struct fb_loader_options options = {
+ *         .batch_rows = 4096, .memory_limit_bytes = 64 << 20, .thread_count = 2, .prefetch_batches = 4};
+ *     struct fb_loader *loader; // owns the source from here on
  *     fb_loader_create(&options, source, &loader, &error);
  *
  *     fb_loader_begin_epoch(loader, FB_NO_DEADLINE, &error);
  *     struct fb_batch *batch;
  *     while (fb_loader_next(loader, FB_NO_DEADLINE, true, &batch, &error) == 0 && batch) {
  *         struct fb_column column;
- *         fb_batch_column(batch, 0, &column);          the batch's own memory, yours until you release it
+ *         fb_batch_column(batch, 0, &column); // the batch's own memory, yours until you release it
  *         use(column.values, fb_batch_rows(batch));
- *         fb_batch_release(batch);                     warm memory for a batch to come
+ *         fb_batch_release(batch); // warm memory for a batch to come
  *     }
  *     fb_loader_close(loader, FB_NO_DEADLINE, NULL, NULL);
  *

@@ -260,6 +260,28 @@ static void a_refused_null_of_strings_and_arrays_is_named_by_its_row_too(void)
     end(&bench, &own);
 }
 
+static int fill_part_of_array(struct own *own, struct fb_fill *fill, struct fb_error *error)
+{
+    (void)own;
+    struct ArrowArray array = numbers(UNIT_NUMBER, UNIT_ROWS, 9);
+    array.null_count = UNIT_ROWS; /* of the whole array, more than the rows of any copy */
+    int code = fb_fill_copy(fill, 0, &array, fb_fill_first_row(fill), fb_fill_rows(fill), error);
+    array.release(&array);
+    return code ? code : fill_strings(fill, fb_fill_rows(fill), error);
+}
+
+static void an_array_may_have_more_nulls_than_the_rows_that_are_copied(void)
+{
+    struct bench bench;
+    struct own own = {.fill = fill_part_of_array};
+    start_with(&bench, &own, FB_NULLS_FILL, FIXTURE_LIMIT_BYTES);
+    must_open(&bench, 0);
+    for (uint64_t place = 0; place < UNIT_ROWS; place += 3) must_fill(&bench, place, 3);
+    const int64_t *values = (const int64_t *)(const void *)fb__batch_values(bench.batch, 0);
+    for (int64_t row = 0; row < UNIT_ROWS; row++) CHECK_EQUAL(values[row], row == 9 ? 0 : UNIT_NUMBER + row);
+    end(&bench, &own);
+}
+
 /* ---- calls that are wrong ---- */
 
 static int wrong_call; /* number of the case below */
@@ -532,6 +554,7 @@ int main(void)
     RUN(nulls_follow_the_policy);
     RUN(a_null_that_the_policy_refuses_ends_the_fill_with_its_row);
     RUN(a_refused_null_of_strings_and_arrays_is_named_by_its_row_too);
+    RUN(an_array_may_have_more_nulls_than_the_rows_that_are_copied);
     RUN(a_call_that_is_wrong_ends_the_fill_and_says_why);
     RUN(rows_that_nobody_filled_are_an_error);
     RUN(an_error_of_the_source_is_about_its_unit_and_keeps_its_words);
