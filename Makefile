@@ -89,16 +89,16 @@ PREFIX ?= /usr/local
 install-c: .venv/run.stamp ## install the C library: make install-c PREFIX=/usr/local
 	@$(IN_VENV) meson setup $(if $(wildcard $(BUILD)/c/build.ninja),--reconfigure) $(BUILD)/c -Dextension=false \
 	  -Dbuildtype=release --prefix=$(abspath $(PREFIX)) --libdir=lib >/dev/null
-	@$(IN_VENV) meson install --quiet -C $(BUILD)/c
-	@echo "installed; the compiler's flags: PKG_CONFIG_PATH=$(abspath $(PREFIX))/lib/pkgconfig pkg-config --cflags --libs forebay"
+	@$(IN_VENV) ninja --quiet -C $(BUILD)/c && $(IN_VENV) meson install --quiet --no-rebuild -C $(BUILD)/c
+	@echo "installed under $(abspath $(PREFIX)); docs/c.md says how to go on"
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
 # One folder of C builds for each way to test. Debug builds: asserts and the checks of lock ranks are on.
 MESON_test := -Dextension=false -Ddefault_library=both -Dwerror=$(WERROR)
 MESON_check := -Dextension=false -Ddefault_library=both -Dwerror=true
-MESON_ubsan := -Dextension=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=undefined
-MESON_tsan := -Dextension=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=thread
+MESON_ubsan := -Dextension=false -Dlibrary=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=undefined
+MESON_tsan := -Dextension=false -Dlibrary=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=thread
 MESON_asan := -Dlibrary=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=address,undefined \
               -Dpython.platlibdir=$(CURDIR)/$(BUILD)/asan/site -Dpython.purelibdir=$(CURDIR)/$(BUILD)/asan/site
 
