@@ -360,7 +360,7 @@ struct fb_fill_value {
 
 struct fb_loader_options {
     uint64_t batch_rows;        /* rows of a batch, at least 1 */
-    uint64_t memory_limit_bytes;
+    uint64_t memory_limit_bytes; /* what all accounts together never pass */
     int64_t prefetch_batches;   /* most complete batches not yet delivered; 0: on demand; FB_PREFETCH_ADAPTIVE */
     uint32_t thread_count;      /* reader threads, at least 1 */
     bool preserve_order;
@@ -494,6 +494,7 @@ struct fb_column {
     uint8_t *valid;         /* FB_NULLS_MASK: one byte a row, 1 where not null; otherwise NULL */
 };
 
+/* Batch number k begins at row k * batch_rows of the epoch; columns are numbered as in the source's schema. */
 FB_API uint64_t fb_batch_rows(const struct fb_batch *batch);
 FB_API uint64_t fb_batch_index(const struct fb_batch *batch);
 FB_API uint32_t fb_batch_column_count(const struct fb_batch *batch);
