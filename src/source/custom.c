@@ -447,12 +447,14 @@ int fb__source_make_custom(struct fb__gate *gate, const struct ArrowSchema *sche
         .schema = schema,
         .unit_count = unit_count,
         .unit_rows = unit_rows,
+        .is_streamed = true,
     };
     struct fb_source *base;
     code = fb__source_make(gate, &parts, &base, error);
     if (code) return code;
     struct custom_source *source = custom_source_of(base);
     base->plan_bytes += callbacks->context_bytes;
+    base->has_no_pieces = true;
     base->is_one_column_set = !callbacks->can_split_columns;
     set_costs(base, costs);
     source->callbacks = *callbacks;

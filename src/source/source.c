@@ -189,6 +189,7 @@ void fb_source_release(struct fb_source *source)
 uint64_t fb__source_cursor_bytes(const struct fb_source *source, const uint32_t *columns, uint32_t column_count,
                                  uint64_t piece_rows)
 {
+    if (!source->is_streamed) return 0;
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < column_count; i++) {
         const struct fb_stream_column_cost *cost = &source->costs[columns[i]];
@@ -210,18 +211,25 @@ int fb__source_foreign_code(int code, struct fb_error *error)
     return code;
 }
 
+int fb__source_copy_column(const struct fb__open_request *request, uint32_t column, const struct ArrowArray *block,
+                           const struct ArrowArray *array, uint64_t block_row, struct fb_batch *batch, uint64_t place,
+                           uint64_t row_count, uint64_t expected_rows, uint64_t unit_row, struct fb_error *error)
+{
+    uint64_t null_row = 0;
+    int code = fb__copy_rows(batch, column, place, array, (uint64_t)block->offset, block_row, row_count, expected_rows,
+                             &null_row, error);
+    if (code) (void)fb__fail_at(error, (int64_t)request->unit, (int64_t)(unit_row + null_row));
+    return code;
+}
+
 int fb__source_copy(const struct fb__open_request *request, const struct ArrowArray *block, uint64_t block_row,
                     struct fb_batch *batch, uint64_t place, uint64_t row_count, uint64_t expected_rows,
                     uint64_t unit_row, struct fb_error *error)
 {
     for (uint32_t i = 0; i < request->column_count; i++) {
-        uint64_t null_row = 0;
-        int code = fb__copy_rows(batch, request->columns[i], place, block->children[i], (uint64_t)block->offset,
-                                 block_row, row_count, expected_rows, &null_row, error);
-        if (code) {
-            (void)fb__fail_at(error, (int64_t)request->unit, (int64_t)(unit_row + null_row));
-            return code;
-        }
+        int code = fb__source_copy_column(request, request->columns[i], block, block->children[i], block_row, batch,
+                                          place, row_count, expected_rows, unit_row, error);
+        if (code) return code;
     }
     return 0;
 }

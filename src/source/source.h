@@ -72,7 +72,8 @@ struct fb_source {
     uint32_t column_count;
     struct fb_stream_column_cost *costs;    /* owned, one a column */
     uint64_t *binary_row_bytes;             /* owned, one a column: estimated bytes of a row's string, else 0 */
-    bool is_streamed;                       /* false: there are no pieces */
+    bool is_streamed;                       /* false: in memory, a cursor costs no bytes */
+    bool has_no_pieces;                     /* streamed, but whatever the size of a piece a cursor costs the same */
     bool is_one_column_set;                 /* a cursor always has every column */
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
     uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
@@ -113,13 +114,19 @@ FB_MUST_CHECK int fb__source_copy(const struct fb__open_request *request, const 
                                   uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
                                   uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
 
+/* One column of that: array is the block's child for it. */
+FB_MUST_CHECK int fb__source_copy_column(const struct fb__open_request *request, uint32_t column,
+                                         const struct ArrowArray *block, const struct ArrowArray *array,
+                                         uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
+                                         uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
+
 /*
- * The code that a failed callback comes back with, also in error. Some codes tell the callers of this library to wait,
- * to retry or to raise the limit; from somebody else's code they mean none of that.
+ * The code of a failed callback, which it writes to error as well. Some codes tell the callers of this library to wait,
+ * to retry or to raise the limit; from somebody else's code they mean none of that: EIO.
  */
 int fb__source_foreign_code(int code, struct fb_error *error);
 
-/* fb_source_from_streams(), _parquet(), _blocks() and _fill() through a given gate, [borrow]. */
+/* The fb_source_from_*() functions through a given gate, [borrow]. */
 FB_MUST_CHECK int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *schema,
                                           const uint64_t *unit_rows, uint64_t unit_count,
                                           const struct fb_stream_column_cost *costs,

@@ -1,5 +1,6 @@
 /* Sources that fill batches themselves, through a loader: several threads, failures in the middle, bytes, nulls. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "check.h"
@@ -275,29 +276,35 @@ static void what_a_cursor_holds_is_in_the_least_and_booked_while_it_is_open(void
     close_loader(loader, &counted);
 }
 
-/* The least that a source can be: a fill, and nothing to open or close. */
+/* The least that a source can be: a fill, and nothing to open or close. context: the consumer's thread. */
 static int fill_alone(void *context, void *cursor, struct fb_fill *fill, struct fb_error *error)
 {
-    CHECK(context == NULL && cursor == NULL);
+    CHECK(cursor == NULL);
+    CHECK(!pthread_equal(*(pthread_t *)context, pthread_self()));
     int64_t *place = fb_fill_place(fill, 0, sizeof *place, error);
     if (!place) return error->code;
     for (uint64_t row = 0; row < fb_fill_rows(fill); row++) place[row] = (int64_t)(fb_fill_first_row(fill) + row);
     return 0;
 }
 
-static void a_source_needs_no_more_than_a_fill(void)
+static void a_source_needs_no_more_than_a_fill_on_a_reader_thread(void)
 {
     struct ArrowSchema field = {.format = "l", .name = "number", .release = keep}, *children[] = {&field};
     const struct ArrowSchema schema = {
         .format = "+s", .name = "", .n_children = 1, .children = children, .release = keep};
     const struct fb_fill_source_callbacks callbacks = {.fill = fill_alone};
     const uint64_t unit_rows = 1000;
+    pthread_t consumer = pthread_self();
     struct fb_source *source;
     struct fb_error error;
-    CHECK_EQUAL(fb_source_from_fill(&schema, &unit_rows, 1, NULL, &callbacks, NULL, &source, &error), 0);
-    struct fb_loader *loader = make_loader(source, 2, FB_NULLS_ERROR);
+    CHECK_EQUAL(fb_source_from_fill(&schema, &unit_rows, 1, NULL, &callbacks, &consumer, &source, &error), 0);
+    /* On demand, and small: what is in memory already would be filled by the consumer. */
+    const struct fb_loader_options options = {.batch_rows = 64, .memory_limit_bytes = 1 << 20, .thread_count = 2};
+    struct fb_loader *loader;
+    CHECK_EQUAL(fb_loader_create(&options, source, &loader, &error), 0);
+    CHECK_EQUAL(fb_loader_begin_epoch(loader, FB_NO_DEADLINE, &error), 0);
     struct fb_batch *batch;
-    int64_t next = 0;
+    int64_t next = 0; /* with two threads and one unit the batches come in order */
     while (fb_loader_next(loader, FB_NO_DEADLINE, true, &batch, &error) == 0 && batch) {
         struct fb_column column;
         fb_batch_column(batch, 0, &column);
@@ -314,6 +321,6 @@ int main(void)
     RUN(nulls_reach_every_kind_of_column);
     RUN(a_failure_in_the_middle_comes_after_the_batches_before_it);
     RUN(what_a_cursor_holds_is_in_the_least_and_booked_while_it_is_open);
-    RUN(a_source_needs_no_more_than_a_fill);
+    RUN(a_source_needs_no_more_than_a_fill_on_a_reader_thread);
     return 0;
 }

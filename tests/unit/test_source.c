@@ -83,6 +83,8 @@ static void a_cursor_costs_what_its_columns_do(void)
     CHECK(fb__source_cursor_bytes(source, both_columns, 2, 11) == UINT64_MAX);
     CHECK(fb__source_cursor_bytes(source, both_columns, 2, 10) == UINT64_MAX);
     CHECK_EQUAL(fb__source_cursor_bytes(source, both_columns, 0, 50), 0);
+    source->is_streamed = false;
+    CHECK_EQUAL(fb__source_cursor_bytes(source, both_columns, 2, 50), 0);
     fb_source_release(source);
 }
 
