@@ -5,12 +5,10 @@
  *
  *     struct fb_source *source; // where rows come from, in units: row groups, blocks
  *     fb_source_from_blocks(&schema, blocks, block_count, &source, &error);
- *
  *     struct fb_loader_options options = {
  *         .batch_rows = 4096, .memory_limit_bytes = 64 << 20, .thread_count = 2, .prefetch_batches = 4};
  *     struct fb_loader *loader; // owns the source from here on
  *     fb_loader_create(&options, source, &loader, &error);
- *
  *     fb_loader_begin_epoch(loader, FB_NO_DEADLINE, &error);
  *     struct fb_batch *batch;
  *     while (fb_loader_next(loader, FB_NO_DEADLINE, true, &batch, &error) == 0 && batch) {
@@ -21,8 +19,7 @@
  *     }
  *     fb_loader_close(loader, FB_NO_DEADLINE, NULL, NULL);
  *
- * Handles are opaque: made by a function with an `out`, ended by the one that its comment names. The rules that hold
- * for every function:
+ * Handles are opaque. The rules that hold for every function:
  *
  *  1. Errors. A function that can fail returns 0 or a positive errno code. Its last parameter is a nullable
  *     struct fb_error, written only when a code other than 0 is returned. ENOMEM: the system refused memory.
@@ -33,9 +30,8 @@
  *     consumed only when the function succeeds; on failure the caller still owns everything. What is borrowed is
  *     not looked at after the call, unless it says until when. Plain structs to be filled (`out`) are the caller's.
  *  3. Threads. A loader is used by one consumer thread at a time; fb_loader_stats() and fb_loader_interrupt() may be
- *     called from any. Batches may be released from any thread. Callbacks run on threads of the library.
- *  4. Units. Sizes are in bytes, times in nanoseconds of the monotonic clock, both named so; columns, rows and units
- *     are counted from 0.
+ *     called from any. Batches may be released from any thread. Sources are asked for rows on the loader's threads.
+ *  4. Units. Sizes are in bytes, times in nanoseconds of the monotonic clock, both named so. Numbers count from 0.
  *  5. Fork. A child of fork() must not use handles made by its parent, not even to free them.
  *  6. Versions. Before 1.0 a minor version may change structs and functions; the soname of the library carries it.
  */
@@ -287,8 +283,7 @@ struct fb_fill_source_callbacks {
     void (*close)(void *context, void *cursor);
     /* Releases the context: no other callback runs after it. Nullable. May run on any thread. */
     void (*release)(void *context);
-    /* Bytes that the context keeps as long as it lives; booked in FB_ACCOUNT_PLAN. */
-    uint64_t context_bytes;
+    uint64_t context_bytes; /* that the context keeps as long as it lives; booked in FB_ACCOUNT_PLAN */
     /* False: a unit is opened once, for all columns. True: also for some of them, by several threads side by side. */
     bool can_split_columns;
 };
@@ -297,7 +292,7 @@ struct fb_fill_source_callbacks {
 struct fb_fill_column_cost {
     uint64_t cursor_bytes; /* most bytes that an open cursor holds for it (as a whole: with any one of its columns) */
     uint64_t string_bytes; /* estimated bytes of the string of a row, as a batch stores it; 0 for other columns */
-    uint64_t weight;       /* relative cost of filling a row, to split columns evenly between threads; not 0 */
+    uint64_t weight; /* relative cost of filling a row, to split columns evenly between threads; not 0 */
 };
 
 /*
@@ -345,26 +340,26 @@ struct fb_batch;
 
 enum fb_null_policy {
     FB_NULLS_ERROR = 0, /* a null ends the epoch with EIO, naming column and row */
-    FB_NULLS_FILL,      /* a null becomes the column's fill value */
-    FB_NULLS_MASK       /* as FB_NULLS_FILL, and every column has a validity array */
+    FB_NULLS_FILL, /* a null becomes the column's fill value */
+    FB_NULLS_MASK /* as FB_NULLS_FILL, and every column has a validity array */
 };
 
 /* Replaces the default fill value (0, NaN, NaT, false, empty) of one column. bytes: [borrow]. */
 struct fb_fill_value {
     uint32_t column;
-    const void *bytes;   /* one element as the batch stores it, or the bytes of a string */
+    const void *bytes; /* one element as the batch stores it, or the bytes of a string */
     uint64_t byte_count; /* the element's width; any length for a string */
 };
 
 #define FB_PREFETCH_ADAPTIVE (-1)
 
 struct fb_loader_options {
-    uint64_t batch_rows;        /* rows of a batch, at least 1 */
+    uint64_t batch_rows; /* rows of a batch, at least 1 */
     uint64_t memory_limit_bytes; /* what all accounts together never pass */
-    int64_t prefetch_batches;   /* most complete batches not yet delivered; 0: on demand; FB_PREFETCH_ADAPTIVE */
-    uint32_t thread_count;      /* reader threads, at least 1 */
+    int64_t prefetch_batches; /* most complete batches not yet delivered; 0: on demand; FB_PREFETCH_ADAPTIVE */
+    uint32_t thread_count; /* reader threads, at least 1 */
     bool preserve_order;
-    bool drop_last;             /* leave out a last batch of fewer rows */
+    bool drop_last; /* leave out a last batch of fewer rows */
     enum fb_null_policy null_policy;
     const struct fb_fill_value *fill_values; /* [borrow], NULL where none */
     uint32_t fill_value_count;
@@ -376,9 +371,9 @@ struct fb_plan {
     uint64_t rows;
     uint64_t units;
     uint64_t least_memory_bytes;
-    uint64_t batch_bytes;     /* of one full batch, strings as estimated */
-    uint64_t piece_rows;      /* rows of a piece that a stream source is asked for */
-    uint32_t column_sets;     /* sets of columns that are read side by side */
+    uint64_t batch_bytes; /* of one full batch, strings as estimated */
+    uint64_t piece_rows; /* rows of a piece that a stream source is asked for */
+    uint32_t column_sets; /* sets of columns that are read side by side */
     uint32_t thread_count;
 };
 
@@ -452,9 +447,9 @@ struct fb_stats {
     uint64_t memory_limit_bytes, peak_bytes, charged_bytes, foreign_bytes;
     uint64_t held_batches;
     uint64_t gate_allocations; /* calls of the allocation gate so far */
-    double first_batch_s;      /* from the first next() of the epoch to its first batch; 0 before */
-    double blocked_s;          /* time inside next() */
-    double user_s;             /* time between one next() and the following one */
+    double first_batch_s; /* from the first next() of the epoch to its first batch; 0 before */
+    double blocked_s; /* time inside next() */
+    double user_s; /* time between one next() and the following one */
     struct fb_account_stats accounts[FB_ACCOUNT_COUNT];
     struct fb_wait_stats next_wait;
     uint32_t stage_count;
@@ -477,21 +472,21 @@ FB_API uint32_t fb_loader_close(struct fb_loader *loader, uint64_t close_timeout
 
 enum fb_column_kind {
     FB_COLUMN_FIXED = 0, /* item_count elements of element_bytes each, contiguous */
-    FB_COLUMN_BINARY     /* offsets of 4 or 8 bytes, then bytes: the layout of Arrow's (large) string and binary */
+    FB_COLUMN_BINARY /* offsets of 4 or 8 bytes, then bytes: the layout of Arrow's (large) string and binary */
 };
 
 /* One column of a batch. Pointers are valid, and the memory may be written, until the batch is released. */
 struct fb_column {
     enum fb_column_kind kind;
-    const char *name;       /* UTF-8, belongs to the loader */
-    const char *format;     /* Arrow format string of the source's column, belongs to the loader */
-    void *values;           /* FIXED: 64-byte aligned; BINARY: the bytes, NULL where there are none */
+    const char *name; /* UTF-8, belongs to the loader */
+    const char *format; /* Arrow format string of the source's column, belongs to the loader */
+    void *values; /* FIXED: 64-byte aligned; BINARY: the bytes, NULL where there are none */
     uint64_t element_bytes; /* FIXED: width of an element as stored here: a bool is 1 byte, a date or time 8 */
-    uint64_t list_size;     /* FIXED: elements of a row of a fixed-size list; 1 otherwise */
-    bool is_list;           /* FIXED: a fixed-size list, also of size 1 */
-    void *offsets;          /* BINARY: rows + 1 offsets, the first is 0 */
-    uint32_t offset_bytes;  /* BINARY: 4 or 8 */
-    uint8_t *valid;         /* FB_NULLS_MASK: one byte a row, 1 where not null; otherwise NULL */
+    uint64_t list_size; /* FIXED: elements of a row of a fixed-size list; 1 otherwise */
+    bool is_list; /* FIXED: a fixed-size list, also of size 1 */
+    void *offsets; /* BINARY: rows + 1 offsets, the first is 0 */
+    uint32_t offset_bytes; /* BINARY: 4 or 8 */
+    uint8_t *valid; /* FB_NULLS_MASK: one byte a row, 1 where not null; otherwise NULL */
 };
 
 /* Batch number k begins at row k * batch_rows of the epoch; columns are numbered as in the source's schema. */
