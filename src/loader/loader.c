@@ -108,7 +108,7 @@ void fb_loader_plan(const struct fb_loader *loader, struct fb_plan *out)
         .units = loader->plan.unit_count,
         .least_memory_bytes = loader->plan.least_bytes,
         .batch_bytes = loader->plan.batch_bytes,
-        .piece_rows = loader->source->is_streamed ? loader->plan.piece_rows : 0,
+        .piece_rows = loader->source->is_streamed && !loader->source->has_no_pieces ? loader->plan.piece_rows : 0,
         .column_sets = loader->plan.set_count,
         .thread_count = loader->thread_count,
     };

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* How many batches ahead of each other threads may be on different columns of blocks in memory. */
-#define WINDOW_BATCHES_IN_MEMORY 4
+/* How many batches ahead of each other threads may be on different columns, where rows do not come in pieces. */
+#define WINDOW_BATCHES_WITHOUT_PIECES 4
 
 static uint64_t add_saturating(uint64_t a, uint64_t b)
 {
@@ -92,6 +92,7 @@ int fb__plan_init(struct fb__plan *plan, const struct fb_loader_options *options
     plan->unit_count = source->unit_count;
     plan->column_count = pool->layout.column_count;
     plan->set_count = options->thread_count < plan->column_count ? options->thread_count : plan->column_count;
+    if (source->is_one_column_set && plan->set_count > 1) plan->set_count = 1;
     plan->thread_count = options->thread_count;
     plan->batch_bytes = fb__pool_batch_bytes(pool);
     void *memory;
@@ -142,7 +143,8 @@ static uint64_t floor_bytes(const struct fb__plan *plan, const struct fb_source 
 /* Batches that take in two pieces' rows: threads on different columns of a unit may be that far apart. */
 static uint64_t window_bytes(const struct fb__plan *plan, const struct fb_source *source, uint64_t piece_rows)
 {
-    uint64_t batches = source->is_streamed ? 2 * (piece_rows / plan->batch_rows + 1) : WINDOW_BATCHES_IN_MEMORY;
+    bool has_pieces = source->is_streamed && !source->has_no_pieces;
+    uint64_t batches = has_pieces ? 2 * (piece_rows / plan->batch_rows + 1) : WINDOW_BATCHES_WITHOUT_PIECES;
     return plan->batch_bytes > UINT64_MAX / batches ? UINT64_MAX : plan->batch_bytes * batches;
 }
 

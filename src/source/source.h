@@ -77,6 +77,8 @@ struct fb_source {
     /* owned, one a column, by storage: estimated bytes of a row's variable part, 0 where it has none */
     uint64_t *variable_row_bytes[FB__STORAGE_COUNT];
     bool is_streamed;                       /* false: in memory, a cursor costs no bytes */
+    bool has_no_pieces;                     /* streamed, but whatever the size of a piece a cursor costs the same */
+    bool is_one_column_set;                 /* a cursor always has every column */
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
     uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
     _Atomic uint64_t foreign_peak_bytes;    /* most bytes seen beyond what the ledger could book */
@@ -122,7 +124,13 @@ FB_MUST_CHECK int fb__source_copy_column(const struct fb__open_request *request,
                                          uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
                                          uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
 
-/* fb_source_from_streams(), fb_source_from_parquet() and fb_source_from_blocks() through a given gate, [borrow]. */
+/*
+ * The code of a failed callback, which it writes to error as well. Some codes tell the callers of this library to wait,
+ * to retry or to raise the limit; from somebody else's code they mean none of that: EIO.
+ */
+int fb__source_foreign_code(int code, struct fb_error *error);
+
+/* The fb_source_from_*() functions through a given gate, [borrow]. */
 FB_MUST_CHECK int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *schema,
                                           const uint64_t *unit_rows, uint64_t unit_count,
                                           const struct fb_stream_column_cost *costs,
@@ -137,5 +145,10 @@ FB_MUST_CHECK int fb__source_make_parquet(struct fb__gate *gate, const struct Ar
 FB_MUST_CHECK int fb__source_make_blocks(struct fb__gate *gate, const struct ArrowSchema *schema,
                                          struct ArrowArray *blocks, uint64_t block_count, struct fb_source **out,
                                          struct fb_error *error);
+FB_MUST_CHECK int fb__source_make_custom(struct fb__gate *gate, const struct ArrowSchema *schema,
+                                         const uint64_t *unit_rows, uint64_t unit_count,
+                                         const struct fb_fill_column_cost *costs,
+                                         const struct fb_fill_source_callbacks *callbacks, void *context,
+                                         struct fb_source **out, struct fb_error *error);
 
 #endif

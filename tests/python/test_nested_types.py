@@ -324,12 +324,12 @@ def test_pandas_batches_are_frames_of_the_rows() -> None:
     )
     with forebay.Loader(table, batch_size=2, batch_format="pandas", preserve_order=True) as loader:
         frames = list(loader)
-    assert all(isinstance(frame, pandas.DataFrame) for frame in frames)
-    joined = pandas.concat(frames)
-    assert joined["a"].tolist() == [1, 2, 3]
-    assert joined["s"].fillna("-").tolist() == ["x", "-", "z"]
-    assert joined["c"].tolist() == ["u", "v", "u"]
-    del frames, joined
+        assert all(isinstance(frame, pandas.DataFrame) for frame in frames)
+        joined = pandas.concat(frames)
+        assert joined["a"].tolist() == [1, 2, 3]
+        assert joined["s"].fillna("-").tolist() == ["x", "-", "z"]
+        assert joined["c"].tolist() == ["u", "v", "u"]
+        del frames, joined
     assert loader.stats().charged_bytes == 0
 
 
