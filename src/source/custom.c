@@ -411,8 +411,10 @@ static void set_costs(struct fb_source *source, const struct fb_fill_column_cost
         if (__builtin_add_overflow(cursor_bytes, SLOT_BYTES, &cost->fixed_bytes)) cost->fixed_bytes = UINT64_MAX;
         if (!costs) continue;
         cost->weight = costs[i].weight;
-        if (offset_bytes_of(source->schema.children[i]) == 0) continue;
-        cost->string_bytes = source->binary_row_bytes[i] = costs[i].string_bytes;
+        /* Where a column has no variable part its layout does not look at this. */
+        cost->string_bytes = costs[i].string_bytes;
+        for (int storage = 0; storage < FB__STORAGE_COUNT; storage++)
+            source->variable_row_bytes[storage][i] = costs[i].string_bytes;
     }
 }
 

@@ -361,7 +361,7 @@ static void a_call_that_is_wrong_ends_the_fill_and_says_why(void)
 {
     static const char *const texts[] = {
         "column 'c0' has rows of 8 bytes, the source has rows of 4",
-        "column 'c1' wrongly: it is not of fixed width",
+        "column 'c1' wrongly: it is no plain column of fixed width",
         "column 2, which it was not asked for",
         "column 'c0' wrongly: it holds no strings",
         "column 'c1' wrongly: a string's bytes are missing",
@@ -538,8 +538,7 @@ static void a_cursor_costs_what_the_source_says_and_a_table(void)
     uint64_t bytes = fb__source_cursor_bytes(source, both_columns, 1, 500);
     CHECK(bytes >= 1000 + 8 && bytes < 1100);
     CHECK(fb__source_cursor_bytes(source, both_columns, 2, 1) == UINT64_MAX);
-    CHECK_EQUAL(source->binary_row_bytes[0], 0); /* it holds no strings */
-    CHECK_EQUAL(source->binary_row_bytes[1], 20);
+    CHECK_EQUAL(source->variable_row_bytes[FB_STORAGE_DENSE][1], 20);
     CHECK_EQUAL(source->costs[1].weight, 3);
     CHECK_EQUAL(source->plan_bytes, source->owned_bytes + 4000);
     CHECK(source->is_one_column_set);
