@@ -249,12 +249,12 @@ struct fb_fill_value {
 #define FB_PREFETCH_ADAPTIVE (-1)
 
 struct fb_loader_options {
-    uint64_t batch_rows;        /* rows of a batch, at least 1 */
+    uint64_t batch_rows;        /* rows of a batch; 0: a batch is a unit of the source that has rows */
     uint64_t memory_limit_bytes;
     int64_t prefetch_batches;   /* most complete batches not yet delivered; 0: on demand; FB_PREFETCH_ADAPTIVE */
     uint32_t thread_count;      /* reader threads, at least 1 */
     bool preserve_order;
-    bool drop_last;             /* leave out a last batch of fewer rows */
+    bool drop_last;             /* leave out a last batch of fewer rows; not with batch_rows 0 */
     enum fb_null_policy null_policy;
     const struct fb_fill_value *fill_values; /* [borrow], NULL where none */
     uint32_t fill_value_count;

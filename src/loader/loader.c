@@ -11,12 +11,29 @@
 
 static int check_options(const struct fb_loader_options *options, struct fb_error *error)
 {
-    if (options->batch_rows == 0) return fb__fail(error, EINVAL, "batch_rows is 0, it must be at least 1");
+    if (options->batch_rows == 0 && options->drop_last)
+        return fb__fail(error, EINVAL,
+                        "drop_last has no meaning where a batch is a block of the source: batch_rows is 0");
     if (options->thread_count == 0) return fb__fail(error, EINVAL, "thread_count is 0, it must be at least 1");
     if (options->prefetch_batches < FB_PREFETCH_ADAPTIVE)
         return fb__fail(error, EINVAL, "prefetch_batches is %lld, it must be 0 or more, or FB_PREFETCH_ADAPTIVE",
                         (long long)options->prefetch_batches);
     return 0;
+}
+
+/* Rows that every batch has room for: never more than there can be in one, however large its asked size is. */
+static uint64_t batch_capacity_rows(const struct fb_loader_options *options, const struct fb_source *source)
+{
+    uint64_t rows = 0;
+    uint64_t most_unit_rows = 0;
+    for (uint64_t unit = 0; unit < source->unit_count; unit++) {
+        uint64_t unit_rows = source->unit_rows[unit];
+        if (unit_rows > most_unit_rows) most_unit_rows = unit_rows;
+        rows = unit_rows > UINT64_MAX - rows ? UINT64_MAX : rows + unit_rows;
+    }
+    uint64_t capacity_rows = options->batch_rows == 0 ? most_unit_rows : options->batch_rows;
+    if (capacity_rows > rows) capacity_rows = rows;
+    return capacity_rows > 0 ? capacity_rows : 1;
 }
 
 static int make_pool(const struct fb_loader_options *options, const struct fb_source *source, struct fb__pool **out,
@@ -25,11 +42,7 @@ static int make_pool(const struct fb_loader_options *options, const struct fb_so
     /* No limit until the plan is known, so that a refusal can say the least that would do: see fb__plan_settle(). */
     struct fb_loader_options unlimited = *options;
     unlimited.memory_limit_bytes = INT64_MAX;
-    /* A batch is never larger than all rows together, however large its asked size is. */
-    uint64_t rows = 0;
-    for (uint64_t unit = 0; unit < source->unit_count && rows < options->batch_rows; unit++)
-        rows += source->unit_rows[unit];
-    if (rows < options->batch_rows) unlimited.batch_rows = rows > 0 ? rows : 1;
+    unlimited.batch_rows = batch_capacity_rows(options, source);
     return fb__pool_create(&source->schema, source->binary_row_bytes, &unlimited, out, error);
 }
 

@@ -14,8 +14,7 @@ static uint64_t add_saturating(uint64_t a, uint64_t b)
 
 /* ---- rows ---- */
 
-static int lay_out_rows(struct fb__plan *plan, const struct fb_loader_options *options, const struct fb_source *source,
-                        struct fb_error *error)
+static int lay_out_rows(struct fb__plan *plan, const struct fb_source *source, struct fb_error *error)
 {
     uint64_t row = 0;
     for (uint64_t unit = 0; unit < source->unit_count; unit++) {
@@ -26,14 +25,57 @@ static int lay_out_rows(struct fb__plan *plan, const struct fb_loader_options *o
         if (source->unit_rows[unit] > plan->most_unit_rows) plan->most_unit_rows = source->unit_rows[unit];
     }
     plan->unit_start[source->unit_count] = row;
-    plan->batch_rows = options->batch_rows;
-    plan->batch_count = row / options->batch_rows;
     plan->rows = row;
-    if (options->drop_last)
-        plan->rows = plan->batch_count * options->batch_rows;
-    else if (row % options->batch_rows)
-        plan->batch_count++;
     return 0;
+}
+
+static void lay_out_even_batches(struct fb__plan *plan, bool drop_last)
+{
+    plan->batch_count = plan->rows / plan->batch_rows;
+    if (drop_last)
+        plan->rows = plan->batch_count * plan->batch_rows;
+    else if (plan->rows % plan->batch_rows)
+        plan->batch_count++;
+}
+
+/* Every unit that has rows is a batch. */
+static int lay_out_unit_batches(struct fb__plan *plan, struct fb_error *error)
+{
+    for (uint64_t unit = 0; unit < plan->unit_count; unit++)
+        if (plan->unit_start[unit + 1] > plan->unit_start[unit]) plan->batch_count++;
+    void *memory;
+    int code = fb__gate_alloc(plan->gate, FB_ACCOUNT_PLAN, (plan->batch_count + 1) * sizeof(uint64_t), &memory, error);
+    if (code) return code;
+    plan->batch_start = memory;
+    uint64_t index = 0;
+    for (uint64_t unit = 0; unit < plan->unit_count; unit++)
+        if (plan->unit_start[unit + 1] > plan->unit_start[unit]) plan->batch_start[index++] = plan->unit_start[unit];
+    plan->batch_start[index] = plan->rows;
+    return 0;
+}
+
+static int lay_out_batches(struct fb__plan *plan, const struct fb_loader_options *options, struct fb_error *error)
+{
+    plan->batch_rows = options->batch_rows;
+    if (plan->batch_rows == 0) return lay_out_unit_batches(plan, error);
+    lay_out_even_batches(plan, options->drop_last);
+    return 0;
+}
+
+uint64_t fb__plan_batch_of(const struct fb__plan *plan, uint64_t row)
+{
+    if (row >= plan->rows) return plan->batch_count;
+    if (!plan->batch_start) return row / plan->batch_rows;
+    uint64_t first = 0; /* starts at or before row */
+    uint64_t end = plan->batch_count;
+    while (end - first > 1) {
+        uint64_t middle = first + (end - first) / 2;
+        if (plan->batch_start[middle] <= row)
+            first = middle;
+        else
+            end = middle;
+    }
+    return first;
 }
 
 /* ---- columns ---- */
@@ -104,7 +146,9 @@ int fb__plan_init(struct fb__plan *plan, const struct fb_loader_options *options
     code = fb__gate_alloc(plan->gate, FB_ACCOUNT_PLAN, (plan->set_count + 1) * sizeof(uint32_t), &memory, error);
     if (code) goto fail;
     plan->set_begin = memory;
-    code = lay_out_rows(plan, options, source, error);
+    code = lay_out_rows(plan, source, error);
+    if (code) goto fail;
+    code = lay_out_batches(plan, options, error);
     if (code) goto fail;
     code = lay_out_columns(plan, source, error);
     if (code) goto fail;
@@ -117,6 +161,7 @@ fail:
 void fb__plan_destroy(struct fb__plan *plan)
 {
     if (!plan->gate) return;
+    fb__gate_free(plan->gate, FB_ACCOUNT_PLAN, plan->batch_start, (plan->batch_count + 1) * sizeof(uint64_t));
     fb__gate_free(plan->gate, FB_ACCOUNT_PLAN, plan->set_begin, (plan->set_count + 1) * sizeof(uint32_t));
     fb__gate_free(plan->gate, FB_ACCOUNT_PLAN, plan->set_columns, plan->column_count * sizeof(uint32_t));
     fb__gate_free(plan->gate, FB_ACCOUNT_PLAN, plan->unit_start, (plan->unit_count + 1) * sizeof(uint64_t));
@@ -142,7 +187,9 @@ static uint64_t floor_bytes(const struct fb__plan *plan, const struct fb_source 
 /* Batches that take in two pieces' rows: threads on different columns of a unit may be that far apart. */
 static uint64_t window_bytes(const struct fb__plan *plan, const struct fb_source *source, uint64_t piece_rows)
 {
-    uint64_t batches = source->is_streamed ? 2 * (piece_rows / plan->batch_rows + 1) : WINDOW_BATCHES_IN_MEMORY;
+    uint64_t batches = WINDOW_BATCHES_IN_MEMORY;
+    /* Where a batch is a unit, a piece lies within one. */
+    if (source->is_streamed) batches = plan->batch_rows == 0 ? 2 : 2 * (piece_rows / plan->batch_rows + 1);
     return plan->batch_bytes > UINT64_MAX / batches ? UINT64_MAX : plan->batch_bytes * batches;
 }
 

@@ -281,12 +281,11 @@ static inline int script_source(struct script *script, struct fb_source **out, s
     return code;
 }
 
-/* Whether a batch holds what the script says; prints what does not and returns false. */
-static inline bool script_check_batch(const struct fb_batch *batch, uint64_t batch_rows, bool has_text)
+/* Whether a batch holds what the script says from first_row on; prints what does not and returns false. */
+static inline bool script_check_rows(const struct fb_batch *batch, uint64_t first_row, bool has_text)
 {
     struct fb_column column;
     fb_batch_column(batch, 0, &column);
-    uint64_t first_row = fb_batch_index(batch) * batch_rows;
     const int64_t *numbers = column.values;
     for (uint64_t i = 0; i < fb_batch_rows(batch); i++) {
         if (numbers[i] == script_number(first_row + i)) continue;
@@ -307,6 +306,11 @@ static inline bool script_check_batch(const struct fb_batch *batch, uint64_t bat
         return false;
     }
     return true;
+}
+
+static inline bool script_check_batch(const struct fb_batch *batch, uint64_t batch_rows, bool has_text)
+{
+    return script_check_rows(batch, fb_batch_index(batch) * batch_rows, has_text);
 }
 
 #endif
