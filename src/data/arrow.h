@@ -24,6 +24,12 @@
 FB_MUST_CHECK int fb__arrow_check_block(const struct fb__layout *layout, const uint32_t *columns, uint32_t column_count,
                                         const struct ArrowArray *block, struct fb_error *error);
 
+/*
+ * Bytes that the rows of a checked block take in the buffers of its columns and of what lies below them, a dictionary's
+ * values included; of a slice only those that its offset and length reach. schema: the block's. Saturates.
+ */
+uint64_t fb__arrow_block_bytes(const struct ArrowSchema *schema, const struct ArrowArray *block);
+
 /* Calls release once if there is one, and marks it released. */
 void fb__arrow_release_array(struct ArrowArray *array);
 void fb__arrow_release_schema(struct ArrowSchema *schema);

@@ -21,9 +21,10 @@ static int check_options(const struct fb_loader_options *options, struct fb_erro
     return 0;
 }
 
-/* Rows that every batch has room for: never more than there can be in one, however large its asked size is. */
+/* Rows that every batch has room for: where all rows are known never more than there can be in one, however large its asked size is. */
 static uint64_t batch_capacity_rows(const struct fb_loader_options *options, const struct fb_source *source)
 {
+    if (source->is_pulled) return options->batch_rows;
     uint64_t rows = 0;
     uint64_t most_unit_rows = 0;
     for (uint64_t unit = 0; unit < source->unit_count; unit++) {
@@ -61,9 +62,10 @@ int fb_loader_create(const struct fb_loader_options *options, struct fb_source *
     struct fb_loader *loader = memory;
     loader->pool = pool;
     loader->source = source;
-    loader->thread_count = options->thread_count;
+    loader->thread_count = source->is_pulled ? 1 : options->thread_count; /* a stream is read by one thread */
     loader->prefetch_batches = options->prefetch_batches;
     loader->preserve_order = options->preserve_order;
+    loader->drop_last = options->drop_last;
     loader->is_over = true;
     loader->read_before.name = "read";
     atomic_store(&loader->references, 1);
@@ -114,7 +116,7 @@ void fb_loader_plan(const struct fb_loader *loader, struct fb_plan *out)
     *out = (struct fb_plan){
         .batches = loader->plan.batch_count,
         .rows = loader->plan.rows,
-        .units = loader->plan.unit_count,
+        .units = loader->source->is_pulled ? FB_UNKNOWN : loader->plan.unit_count,
         .least_memory_bytes = loader->plan.least_bytes,
         .batch_bytes = loader->plan.batch_bytes,
         .piece_rows = loader->source->is_streamed ? loader->plan.piece_rows : 0,
@@ -173,7 +175,7 @@ int fb_loader_begin_epoch(struct fb_loader *loader, uint64_t close_timeout_ns, s
     loader->is_over = false;
     loader->failure = (struct fb_error){0};
     loader->first_next_ns = loader->asked_ns = loader->delivered_ns = 0;
-    loader->epoch_batch_count = 0;
+    loader->epoch_batch_count = loader->epoch_row_count = 0;
     return 0;
 }
 
@@ -240,6 +242,9 @@ static void deliver(struct fb_loader *loader, struct fb_batch *batch, uint64_t n
     loader->bytes_out += fb__batch_bytes_out(batch);
     fb__lock_release(&loader->stats_lock);
     loader->epoch_batch_count++;
+    loader->epoch_row_count += batch->row_count;
+    /* What is pulled next is for the consumer from here on; further batches are ahead of him. */
+    if (loader->source->is_pulled) fb__ledger_set_frontier(loader->pool->ledger, loader->epoch_row_count);
     loader->asked_ns = 0;
     loader->delivered_ns = now_ns;
 }
@@ -247,13 +252,20 @@ static void deliver(struct fb_loader *loader, struct fb_batch *batch, uint64_t n
 /* The readers have ended without an error: all that was planned must have been delivered. */
 static int end_of_epoch(struct fb_loader *loader, struct fb_error *error)
 {
-    if (loader->epoch_batch_count == loader->plan.batch_count) {
+    fb__lock_acquire(&loader->epoch->lock);
+    uint64_t batch_count = loader->epoch->batch_count;
+    fb__lock_release(&loader->epoch->lock);
+    if (loader->epoch_batch_count == batch_count) {
         (void)fb_loader_end_epoch(loader, FB_NO_DEADLINE, NULL);
         return 0;
     }
     struct fb_error lost;
-    fb__fail(&lost, EPROTO, "%llu batches of %llu were delivered and the readers ended without an error",
-             (unsigned long long)loader->epoch_batch_count, (unsigned long long)loader->plan.batch_count);
+    if (batch_count == FB_UNKNOWN)
+        fb__fail(&lost, EPROTO, "the reader ended without an error after %llu batches, before the source was over",
+                 (unsigned long long)loader->epoch_batch_count);
+    else
+        fb__fail(&lost, EPROTO, "%llu batches of %llu were delivered and the readers ended without an error",
+                 (unsigned long long)loader->epoch_batch_count, (unsigned long long)batch_count);
     if (error) *error = lost;
     return fail_epoch(loader, EPROTO, &lost);
 }

@@ -54,9 +54,14 @@ static int lay_out_unit_batches(struct fb__plan *plan, struct fb_error *error)
     return 0;
 }
 
-static int lay_out_batches(struct fb__plan *plan, const struct fb_loader_options *options, struct fb_error *error)
+static int lay_out_batches(struct fb__plan *plan, const struct fb_loader_options *options, bool is_pulled,
+                           struct fb_error *error)
 {
     plan->batch_rows = options->batch_rows;
+    if (is_pulled) {
+        plan->rows = plan->batch_count = FB_UNKNOWN;
+        return 0;
+    }
     if (plan->batch_rows == 0) return lay_out_unit_batches(plan, error);
     lay_out_even_batches(plan, options->drop_last);
     return 0;
@@ -133,8 +138,8 @@ int fb__plan_init(struct fb__plan *plan, const struct fb_loader_options *options
     plan->gate = fb__ledger_gate(pool->ledger);
     plan->unit_count = source->unit_count;
     plan->column_count = pool->layout.column_count;
-    plan->set_count = options->thread_count < plan->column_count ? options->thread_count : plan->column_count;
-    plan->thread_count = options->thread_count;
+    plan->thread_count = source->is_pulled ? 1 : options->thread_count;
+    plan->set_count = plan->thread_count < plan->column_count ? plan->thread_count : plan->column_count;
     plan->batch_bytes = fb__pool_batch_bytes(pool);
     void *memory;
     int code = fb__gate_alloc(plan->gate, FB_ACCOUNT_PLAN, (plan->unit_count + 1) * sizeof(uint64_t), &memory, error);
@@ -148,7 +153,7 @@ int fb__plan_init(struct fb__plan *plan, const struct fb_loader_options *options
     plan->set_begin = memory;
     code = lay_out_rows(plan, source, error);
     if (code) goto fail;
-    code = lay_out_batches(plan, options, error);
+    code = lay_out_batches(plan, options, source->is_pulled, error);
     if (code) goto fail;
     code = lay_out_columns(plan, source, error);
     if (code) goto fail;
@@ -218,6 +223,22 @@ static uint64_t useful_extra_bytes(const struct fb__plan *plan, const struct fb_
     return unit_bytes > UINT64_MAX / units ? UINT64_MAX : unit_bytes * units;
 }
 
+/*
+ * What batches ahead of the consumer may take of the bytes above the floor. Where blocks are pulled they get half, since
+ * the next block may be of any size and is refused where batches ahead have left it no room.
+ */
+static void settle_extra(struct fb__plan *plan, const struct fb_source *source, uint64_t above_bytes)
+{
+    if (source->is_pulled) {
+        plan->extra_bytes = above_bytes / 2;
+        return;
+    }
+    /* An eighth stays back for strings that are longer than estimated and for batches the user keeps. */
+    plan->extra_bytes = above_bytes - above_bytes / 8;
+    uint64_t useful_bytes = useful_extra_bytes(plan, source);
+    if (plan->extra_bytes > useful_bytes) plan->extra_bytes = useful_bytes;
+}
+
 int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struct fb__pool *pool, uint64_t limit_bytes,
                     struct fb_error *error)
 {
@@ -241,10 +262,7 @@ int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struc
         plan->piece_rows *= 2;
     plan->floor_bytes = floor_bytes(plan, source, pool, plan->piece_rows);
     uint64_t above_bytes = free_bytes - plan->floor_bytes;
-    /* An eighth stays back for strings that are longer than estimated and for batches the user keeps. */
-    plan->extra_bytes = above_bytes - above_bytes / 8;
-    uint64_t useful_bytes = useful_extra_bytes(plan, source);
-    if (plan->extra_bytes > useful_bytes) plan->extra_bytes = useful_bytes;
+    settle_extra(plan, source, above_bytes);
     fb__ledger_set_extra(pool->ledger, plan->extra_bytes, plan->batch_bytes);
     return 0;
 }

@@ -24,9 +24,10 @@ struct fb__plan {
     uint64_t *unit_start;     /* row of the epoch at which each unit starts; unit_count + 1 entries */
     uint64_t unit_count;
     uint64_t most_unit_rows;  /* rows of the largest unit */
-    uint64_t rows;            /* rows delivered: without a last batch that drop_last leaves out */
+    uint64_t rows;            /* rows delivered: without a last batch that drop_last leaves out; FB_UNKNOWN where the
+                                 source is pulled: it has no units, and its batches are counted as they come */
     uint64_t batch_rows;      /* 0: a batch is a unit that has rows, or a block of a pulled source */
-    uint64_t batch_count;
+    uint64_t batch_count;     /* FB_UNKNOWN likewise */
     uint64_t *batch_start;    /* batch_rows 0: row at which each batch starts; batch_count + 1 entries. Else NULL */
     uint32_t column_count;
     uint32_t thread_count;

@@ -39,6 +39,8 @@ struct fb__open_request {
     struct fb__grant *grant;         /* [borrow until closed] live in FB_ACCOUNT_READ */
 };
 
+#define FB__STREAM_IS_OVER UINT64_MAX
+
 struct fb__source_ops {
     /* Opens a cursor in *room. On failure nothing is left open. */
     int (*open)(struct fb_source *source, const struct fb__open_request *request, union fb__cursor_room *room,
@@ -54,6 +56,13 @@ struct fb__source_ops {
                 uint64_t row_count, uint64_t *filled_rows, struct fb_error *error);
     /* Lets go of everything the cursor holds, also after an error. The grant stays with the caller. */
     void (*close)(struct fb_source *source, union fb__cursor_room *room);
+    /*
+     * Of a pulled source only, else NULL: the next block, once the rows of the one before are filled. *row_count: its
+     * rows, which may be 0, or FB__STREAM_IS_OVER; from then on the cursor can only be closed. The grant is grown to
+     * what the block takes; ENOBUFS where that is refused, and the block is gone. Such a source has one unit, of
+     * number 0, and fill() gives rows of the block at hand.
+     */
+    int (*pull)(struct fb_source *source, union fb__cursor_room *room, uint64_t *row_count, struct fb_error *error);
     /* The calling reader thread has closed its last cursor. Nullable. */
     void (*leave)(struct fb_source *source);
     /* Releases the source and its struct. */
@@ -72,10 +81,12 @@ struct fb_source {
     uint32_t column_count;
     struct fb_stream_column_cost *costs;    /* owned, one a column */
     uint64_t *binary_row_bytes;             /* owned, one a column: estimated bytes of a row's string, else 0 */
-    bool is_streamed;                       /* false: in memory, a cursor costs no bytes */
+    bool is_streamed;                       /* false: in memory or pulled, the plan knows of no bytes of a cursor */
+    bool is_pulled;                         /* of unknown length: no units are known */
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
     uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
     _Atomic uint64_t foreign_peak_bytes;    /* most bytes seen beyond what the ledger could book */
+    _Atomic uint64_t largest_block_bytes;   /* of a pulled source: of the blocks so far */
     _Atomic uint64_t decoded_here_bytes;    /* of a stream source: of FB_ACCOUNT_READ, what is not the callbacks' */
 };
 
@@ -112,7 +123,16 @@ FB_MUST_CHECK int fb__source_copy(const struct fb__open_request *request, const 
                                   uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
                                   uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
 
-/* fb_source_from_streams(), fb_source_from_parquet() and fb_source_from_blocks() through a given gate, [borrow]. */
+/*
+ * The code of a failed callback, which it writes to error as well. Some codes tell the callers of this library to wait,
+ * to retry or to raise the limit; from somebody else's code they mean none of that: EIO.
+ */
+int fb__source_foreign_code(int code, struct fb_error *error);
+
+/* Notes that bytes were there which the ledger could not book. */
+void fb__source_note_foreign(struct fb_source *source, uint64_t bytes);
+
+/* The fb_source_from_*() functions through a given gate, [borrow]. */
 FB_MUST_CHECK int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *schema,
                                           const uint64_t *unit_rows, uint64_t unit_count,
                                           const struct fb_stream_column_cost *costs,
@@ -124,6 +144,11 @@ FB_MUST_CHECK int fb__source_make_parquet(struct fb__gate *gate, const struct Ar
                                           const struct fb_stream_source_callbacks *callbacks, void *context,
                                           const struct fb_parquet *parquet, struct fb_source **out,
                                           struct fb_error *error);
+FB_MUST_CHECK int fb__source_make_pull(struct fb__gate *gate, const struct ArrowSchema *schema,
+                                       const struct fb_pull_source_callbacks *callbacks, void *context,
+                                       struct fb_source **out, struct fb_error *error);
+FB_MUST_CHECK int fb__source_make_stream(struct fb__gate *gate, struct ArrowArrayStream *stream, struct fb_source **out,
+                                         struct fb_error *error);
 FB_MUST_CHECK int fb__source_make_blocks(struct fb__gate *gate, const struct ArrowSchema *schema,
                                          struct ArrowArray *blocks, uint64_t block_count, struct fb_source **out,
                                          struct fb_error *error);
