@@ -33,7 +33,7 @@ _SIZE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-zA-Z]*)\s*")
 class Settings:
     """A loader's arguments once checked: plain ints, floats and bools, defaults filled in."""
 
-    batch_size: int
+    batch_size: int  # 0 for the source's own blocks
     columns: list[str] | None
     memory_limit: int
     prefetch_batches: int  # ADAPTIVE_PREFETCH where the user named none
@@ -68,8 +68,10 @@ def check(
     policy = check_choice("null_policy", null_policy, tuple(NULL_POLICIES))
     if fill_value is not None and policy == "error":
         raise ValueError('fill_value is for null_policy="fill" and "mask"; null_policy is "error"')
+    if check_bool("drop_last", drop_last) and batch_size is None:
+        raise ValueError("drop_last leaves out a batch of fewer than batch_size rows; batch_size is None")
     return Settings(
-        batch_size=check_integer("batch_size", batch_size, least=1),
+        batch_size=0 if batch_size is None else check_integer("batch_size", batch_size, least=1),
         columns=check_columns(columns),
         memory_limit=default_memory_limit()
         if memory_limit is None

@@ -17,6 +17,7 @@ from ._memory import MemoryProvider
 from ._numpy import batch_dtypes, fill_bytes
 from ._progress import LiveLine, Progress
 from ._stats import Plan, Stats, bytes_text
+from ._streams import StreamProvider
 
 Batch = dict[str, Any]
 
@@ -34,12 +35,15 @@ class Loader:
     Arguments
     ---------
     source
-        A path, a directory, a glob, or a list of those, naming Parquet files; or a pyarrow Table or RecordBatch. In a
+        A path, a directory, a glob, or a list of those, naming Parquet files; a pyarrow Table or RecordBatch; or a
+        stream of unknown length: a pyarrow RecordBatchReader, which gives one epoch, or any object with
+        `__arrow_c_stream__`. A stream is read by one thread, block by block, and its batches come in order. In a
         directory, searched to the bottom, names that begin with "_" or "." are ignored and the rest is sorted by path;
         any other file that is not Parquet is an error. Files must agree in names and types of the chosen columns; the
         order of columns and their nullability may differ.
     batch_size
-        Rows of a batch, at least 1. The last batch of an epoch may have fewer.
+        Rows of a batch, at least 1. The last batch of an epoch may have fewer. None: the source's own blocks, row
+        groups of files or record batches, one batch each.
     columns
         Names of the columns to read, in this order; None for all.
     batch_format
@@ -57,7 +61,7 @@ class Loader:
     preserve_order
         True: batch k comes before batch k+1. False: batches come as they are complete. Their contents are the same.
     drop_last
-        Leave out a last batch that has fewer than batch_size rows.
+        Leave out a last batch that has fewer than batch_size rows; not where batch_size is None.
     null_policy
         "error": a null ends the epoch with SourceError naming its column and row. "fill": a null becomes 0, NaN, NaT,
         False or an empty string, or what fill_value says. "mask": as "fill", and "<name>.valid" is a bool array of
@@ -88,7 +92,7 @@ class Loader:
         self,
         source: Any,
         *,
-        batch_size: int,
+        batch_size: int | None,
         columns: Sequence[str] | None = None,
         batch_format: str = "numpy",
         memory_limit: int | str | None = None,
@@ -155,7 +159,9 @@ class Loader:
         return Progress(batches, self._ext.stats, self._plan.batches, line)
 
     def __len__(self) -> int:
-        """Batches of an epoch, exact."""
+        """Batches of an epoch, exact. Raises TypeError where the source does not know its length."""
+        if self._plan.batches is None:
+            raise TypeError("this loader has no len(): its source is a stream, whose length is not known")
         return self._plan.batches
 
     def __enter__(self) -> Loader:
@@ -169,7 +175,10 @@ class Loader:
     def __repr__(self) -> str:
         limit = bytes_text(self._ext.stats()["memory_limit"])
         state = "closed, " if self._ext.closed else ""
-        return f"<forebay.Loader {state}{self._plan.rows:,} rows in {len(self):,} batches, limit {limit}>"
+        plan = self._plan
+        if plan.batches is None:
+            return f"<forebay.Loader {state}a stream of unknown length, limit {limit}>"
+        return f"<forebay.Loader {state}{plan.rows:,} rows in {plan.batches:,} batches, limit {limit}>"
 
     def close(self) -> None:
         """Ends the epoch, joins its threads, closes files and gives all memory back. Idempotent.
@@ -221,6 +230,9 @@ def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
     if isinstance(source, (pa.Table, pa.RecordBatch)):
         memory = MemoryProvider(source, settings.columns)
         return _ext.block_source(memory.schema, memory.blocks, memory), memory.schema
+    if hasattr(source, "__arrow_c_stream__"):
+        stream = StreamProvider(source, settings.columns)
+        return _ext.pull_source(stream.schema, stream), stream.schema
     if isinstance(source, (str, bytes, os.PathLike, list, tuple)):
         files = _paths.find_files(_paths.check_paths(source))
         # Only here: the reader of Parquet takes time and memory to import that other sources do without.
@@ -233,6 +245,7 @@ def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
             raise SourceError(f"{files[0]}: the footer is damaged: {error}", path=files[0]) from error
         return core_source, provider.schema
     raise TypeError(
-        "source must be a path, a directory, a glob, a list of those, a pyarrow.Table or a pyarrow.RecordBatch, "
+        "source must be a path, a directory, a glob, a list of those, a pyarrow.Table, RecordBatch or "
+        "RecordBatchReader, or an object with __arrow_c_stream__, "
         f"not {type(source).__name__}"
     )

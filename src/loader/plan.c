@@ -223,14 +223,11 @@ static uint64_t useful_extra_bytes(const struct fb__plan *plan, const struct fb_
     return unit_bytes > UINT64_MAX / units ? UINT64_MAX : unit_bytes * units;
 }
 
-/*
- * What batches ahead of the consumer may take of the bytes above the floor. Where blocks are pulled they get half, since
- * the next block may be of any size and is refused where batches ahead have left it no room.
- */
+/* What batches ahead of the consumer may take of the bytes above the floor. */
 static void settle_extra(struct fb__plan *plan, const struct fb_source *source, uint64_t above_bytes)
 {
     if (source->is_pulled) {
-        plan->extra_bytes = above_bytes / 2;
+        plan->extra_bytes = above_bytes / FB__PULLED_AHEAD_PART;
         return;
     }
     /* An eighth stays back for strings that are longer than estimated and for batches the user keeps. */

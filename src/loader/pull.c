@@ -40,6 +40,7 @@ static int open_stream(struct fb__epoch *epoch, struct fb__reader *reader, struc
         .layout = &loader->pool->layout,
         .ledger = loader->pool->ledger,
         .grant = &reader->grant,
+        .least_bytes = loader->plan.least_bytes,
     };
     set_task(epoch, reader, true);
     int code = loader->source->ops->open(loader->source, &request, &reader->room, error);

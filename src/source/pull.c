@@ -117,12 +117,14 @@ static int book_block(struct fb_source *base, struct pull_cursor *cursor, struct
         return code;
     }
     uint64_t limit_bytes = fb__ledger_limit(ledger);
-    uint64_t required_bytes = refusal.required_bytes > limit_bytes ? refusal.required_bytes : limit_bytes + 1;
+    uint64_t required_bytes = fb__source_pulled_limit(cursor->request.least_bytes, block_bytes);
+    if (required_bytes < refusal.required_bytes) required_bytes = refusal.required_bytes;
+    if (required_bytes <= limit_bytes) required_bytes = limit_bytes + 1;
     fb__fail_bytes(error, required_bytes, limit_bytes,
-                   "the source gave a block of %" PRIu64 " bytes (%" PRId64 " rows), %" PRIu64
-                   " bytes more than the limit of %" PRIu64 " had room for: raise memory_limit to %" PRIu64
+                   "the source gave a block of %" PRIu64 " bytes (%" PRId64 " rows), for which the limit of %" PRIu64
+                   " bytes had no room: raise memory_limit to %" PRIu64
                    " or more, or have the source give smaller blocks",
-                   block_bytes, row_count, required_bytes - limit_bytes, limit_bytes, required_bytes);
+                   block_bytes, row_count, limit_bytes, required_bytes);
     return ENOBUFS;
 }
 

@@ -16,7 +16,6 @@ WRONG_TYPES = [
     ("batch_size", "4096"),
     ("batch_size", 4096.0),
     ("batch_size", True),
-    ("batch_size", None),
     ("columns", "a"),
     ("columns", b"a"),
     ("columns", 3),
