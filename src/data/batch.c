@@ -123,7 +123,7 @@ static int begin_extent(struct fb_batch *batch, struct fb__extent *home, uint64_
                         struct fb_error *error)
 {
     void *memory;
-    int code = allocate(batch, sizeof(struct fb__extent), FB__WAIT, &memory, error);
+    int code = allocate(batch, sizeof(struct fb__extent), batch->wait, &memory, error);
     if (code) return code;
     struct fb__extent *extent = memory;
     memset(extent, 0, sizeof *extent);
@@ -216,7 +216,7 @@ int fb__batch_extent(struct fb_batch *batch, uint32_t column, uint64_t place, ui
         /* Room for later rows is worth taking only where nobody has to give way for it. */
         bool is_roomy = extra != 0 && extra <= UINT64_MAX - exact_bytes &&
                         resize(batch, extent, exact_bytes + extra, FB__NO_WAIT, NULL) == 0;
-        if (!is_roomy) code = resize(batch, extent, exact_bytes, FB__WAIT, error);
+        if (!is_roomy) code = resize(batch, extent, exact_bytes, batch->wait, error);
         if (code) return code;
     }
     *out = extent;
@@ -234,7 +234,7 @@ static int join(struct fb_batch *batch, struct fb__extent *home, uint64_t total_
     if (total_bytes > home->capacity_bytes) {
         void *memory;
         target_bytes = fb__gate_bytes(total_bytes);
-        int code = allocate(batch, target_bytes, FB__WAIT, &memory, error);
+        int code = allocate(batch, target_bytes, batch->wait, &memory, error);
         if (code) return code;
         target = memory;
     }

@@ -50,6 +50,7 @@ struct fb_batch {
     uint64_t row_count;
     uint64_t cells_left; /* rows x columns not yet filled; guarded by the loader's lock */
     uint64_t cells_unclaimed; /* rows x columns no reader has begun; guarded by the loader's lock */
+    enum fb__ledger_wait wait; /* how it asks for further bytes */
     bool has_slot; /* carries a slot of its stage; guarded by the loader's lock */
     struct fb_batch *table_next; /* loader's table of open batches */
     bool is_finished;

@@ -202,14 +202,14 @@ uint64_t fb__pool_batch_bytes(const struct fb__pool *pool)
 
 /* ---- out and back ---- */
 
-int fb__pool_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uint64_t order, struct fb_batch **out,
-                  struct fb_error *error)
+static int take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uint64_t order, enum fb__ledger_wait wait,
+                struct fb_batch **out, struct fb_error *error)
 {
     assert(row_count <= pool->layout.batch_rows);
     struct fb__grant fresh = {0};
     struct fb__grant *granted;
-    int code = fb__ledger_reserve_warm(pool->ledger, &fresh, FB_ACCOUNT_BATCH, order, pool->batch_bytes, FB__WAIT,
-                                       &granted, error);
+    int code = fb__ledger_reserve_warm(pool->ledger, &fresh, FB_ACCOUNT_BATCH, order, pool->batch_bytes, wait, &granted,
+                                       error);
     if (code) return code;
     struct fb_batch *batch = NULL;
     if (granted == &fresh) {
@@ -227,11 +227,24 @@ int fb__pool_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uin
     batch->row_count = row_count;
     batch->cells_left = batch->cells_unclaimed = row_count * pool->layout.column_count;
     batch->has_slot = false;
+    batch->wait = wait;
     batch->is_finished = false;
     batch->is_delivered = false;
     fb__pool_retain(pool);
     *out = batch;
     return 0;
+}
+
+int fb__pool_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uint64_t order, struct fb_batch **out,
+                  struct fb_error *error)
+{
+    return take(pool, index, row_count, order, FB__WAIT, out, error);
+}
+
+int fb__pool_try_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, struct fb_batch **out,
+                      struct fb_error *error)
+{
+    return take(pool, index, row_count, FB__ORDER_NONE, FB__NO_WAIT, out, error);
 }
 
 /* The caller keeps its reference on the pool, and has nothing of the batch any more. */

@@ -40,6 +40,13 @@ uint64_t fb__pool_batch_bytes(const struct fb__pool *pool);
 FB_MUST_CHECK int fb__pool_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uint64_t order,
                                 struct fb_batch **out, struct fb_error *error);
 
+/*
+ * As fb__pool_take(), but of no order and without waiting, for a thread that must not: the consumer's. What the batch
+ * needs beyond that while it is filled is refused likewise, with ENOBUFS.
+ */
+FB_MUST_CHECK int fb__pool_try_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, struct fb_batch **out,
+                                    struct fb_error *error);
+
 /* Gives a batch back that was never delivered. */
 void fb__pool_return(struct fb_batch *batch);
 

@@ -42,23 +42,6 @@ static int open_block(struct fb_source *base, const struct fb__open_request *req
     return 0;
 }
 
-/* The blocks have every column and the request some: a view of the block with those children. */
-static int copy_columns(const struct block_cursor *cursor, const struct ArrowArray *block, struct fb_batch *batch,
-                        uint64_t place, uint64_t row_count, struct fb_error *error)
-{
-    struct fb__open_request request = cursor->request;
-    for (uint32_t i = 0; i < cursor->request.column_count; i++) {
-        struct ArrowArray view = *block;
-        view.children = &block->children[cursor->request.columns[i]];
-        request.columns = &cursor->request.columns[i];
-        request.column_count = 1;
-        int code =
-            fb__source_copy(&request, &view, cursor->row, batch, place, row_count, row_count, cursor->row, error);
-        if (code) return code;
-    }
-    return 0;
-}
-
 static int fill_from_block(struct fb_source *base, union fb__cursor_room *room, struct fb_batch *batch, uint64_t place,
                            uint64_t row_count, uint64_t *filled_rows, struct fb_error *error)
 {
@@ -66,8 +49,13 @@ static int fill_from_block(struct fb_source *base, union fb__cursor_room *room, 
     const struct ArrowArray *block = &block_source_of(base)->blocks[cursor->request.unit];
     assert(row_count <= base->unit_rows[cursor->request.unit] - cursor->row);
     *filled_rows = 0;
-    int code = copy_columns(cursor, block, batch, place, row_count, error);
-    if (code) return code;
+    /* The block has every column and the request some. */
+    for (uint32_t i = 0; i < cursor->request.column_count; i++) {
+        uint32_t column = cursor->request.columns[i];
+        int code = fb__source_copy_column(&cursor->request, column, block, block->children[column], cursor->row, batch,
+                                          place, row_count, row_count, cursor->row, error);
+        if (code) return code;
+    }
     cursor->row += row_count;
     *filled_rows = row_count;
     return 0;

@@ -218,18 +218,25 @@ void fb__source_note_foreign(struct fb_source *source, uint64_t bytes)
     }
 }
 
+int fb__source_copy_column(const struct fb__open_request *request, uint32_t column, const struct ArrowArray *block,
+                           const struct ArrowArray *array, uint64_t block_row, struct fb_batch *batch, uint64_t place,
+                           uint64_t row_count, uint64_t expected_rows, uint64_t unit_row, struct fb_error *error)
+{
+    uint64_t null_row = 0;
+    int code = fb__copy_rows(batch, column, place, array, (uint64_t)block->offset, block_row, row_count, expected_rows,
+                             &null_row, error);
+    if (code) (void)fb__fail_at(error, (int64_t)request->unit, (int64_t)(unit_row + null_row));
+    return code;
+}
+
 int fb__source_copy(const struct fb__open_request *request, const struct ArrowArray *block, uint64_t block_row,
                     struct fb_batch *batch, uint64_t place, uint64_t row_count, uint64_t expected_rows,
                     uint64_t unit_row, struct fb_error *error)
 {
     for (uint32_t i = 0; i < request->column_count; i++) {
-        uint64_t null_row = 0;
-        int code = fb__copy_rows(batch, request->columns[i], place, block->children[i], (uint64_t)block->offset,
-                                 block_row, row_count, expected_rows, &null_row, error);
-        if (code) {
-            (void)fb__fail_at(error, (int64_t)request->unit, (int64_t)(unit_row + null_row));
-            return code;
-        }
+        int code = fb__source_copy_column(request, request->columns[i], block, block->children[i], block_row, batch,
+                                          place, row_count, expected_rows, unit_row, error);
+        if (code) return code;
     }
     return 0;
 }

@@ -36,8 +36,8 @@ struct fb__open_request {
     uint64_t first_row;      /* of the unit: rows before it are skipped */
     const struct fb__layout *layout; /* [borrow until closed] */
     struct fb__ledger *ledger;       /* [borrow until closed] */
-    struct fb__grant *grant; /* [borrow until closed] live in FB_ACCOUNT_READ; of a pulled source it may be none */
-    uint64_t least_bytes; /* of a pulled source: what the plan needs beside blocks, for figures of errors */
+    struct fb__grant *grant;         /* [borrow until closed] in FB_ACCOUNT_READ; live, but maybe not where pulled */
+    uint64_t least_bytes;            /* of a pulled source: what the plan needs beside blocks, for an error */
 };
 
 #define FB__STREAM_IS_OVER UINT64_MAX
@@ -76,19 +76,19 @@ struct fb__source_ops {
  */
 struct fb_source {
     const struct fb__source_ops *ops;
-    struct ArrowSchema schema; /* owned copy */
-    uint64_t *unit_rows; /* owned, unit_count entries */
+    struct ArrowSchema schema;              /* owned copy */
+    uint64_t *unit_rows;                    /* owned, unit_count entries */
     uint64_t unit_count;
     uint32_t column_count;
-    struct fb_stream_column_cost *costs; /* owned, one a column */
-    uint64_t *binary_row_bytes; /* owned, one a column: estimated bytes of a row's string, else 0 */
-    bool is_streamed; /* false: in memory or pulled, the plan knows of no bytes of a cursor */
-    bool is_pulled; /* of unknown length: no units are known */
-    uint64_t owned_bytes; /* what the source itself takes: it is one allocation */
-    uint64_t plan_bytes; /* those, and what its callbacks' context keeps */
-    _Atomic uint64_t foreign_peak_bytes; /* most bytes seen beyond what the ledger could book */
-    _Atomic uint64_t largest_block_bytes; /* of a pulled source: of the blocks so far */
-    _Atomic uint64_t decoded_here_bytes; /* of a stream source: of FB_ACCOUNT_READ, what is not the callbacks' */
+    struct fb_stream_column_cost *costs;    /* owned, one a column */
+    uint64_t *binary_row_bytes;             /* owned, one a column: estimated bytes of a row's string, else 0 */
+    bool is_streamed;                       /* false: in memory or pulled, a cursor costs no bytes that are known */
+    bool is_pulled;                         /* of unknown length: no units are known */
+    uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
+    uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
+    _Atomic uint64_t foreign_peak_bytes;    /* most bytes seen beyond what the ledger could book */
+    _Atomic uint64_t largest_block_bytes;   /* of a pulled source: of the blocks so far */
+    _Atomic uint64_t decoded_here_bytes;    /* of a stream source: of FB_ACCOUNT_READ, what is not the callbacks' */
 };
 
 /* Bytes to reserve for a cursor over columns at piece_rows; saturates at UINT64_MAX. */
@@ -102,10 +102,10 @@ void fb__source_gate_init(struct fb__gate *gate);
 
 struct fb__source_parts {
     const struct fb__source_ops *ops;
-    uint64_t struct_bytes; /* of the source's own struct; its first member is struct fb_source */
-    const struct ArrowSchema *schema; /* [borrow] passed fb__layout_check_schema() */
+    uint64_t struct_bytes;                     /* of the source's own struct; its first member is struct fb_source */
+    const struct ArrowSchema *schema;          /* [borrow] passed fb__layout_check_schema() */
     uint64_t unit_count;
-    const uint64_t *unit_rows; /* [borrow] NULL: zeros, for the caller to set */
+    const uint64_t *unit_rows;                 /* [borrow] NULL: zeros, for the caller to set */
     const struct fb_stream_column_cost *costs; /* [borrow] NULL: zeros and weight 1, for the caller to set */
     bool is_streamed;
 };
@@ -123,6 +123,12 @@ void fb__source_free(struct fb_source *source);
 FB_MUST_CHECK int fb__source_copy(const struct fb__open_request *request, const struct ArrowArray *block,
                                   uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
                                   uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
+
+/* One column of that: array is the block's child for it. */
+FB_MUST_CHECK int fb__source_copy_column(const struct fb__open_request *request, uint32_t column,
+                                         const struct ArrowArray *block, const struct ArrowArray *array,
+                                         uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
+                                         uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
 
 /*
  * The code of a failed callback, which it writes to error as well. Some codes tell the callers of this library to wait,
