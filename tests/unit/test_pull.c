@@ -376,7 +376,7 @@ static void warm_buffers_give_way_to_a_larger_block(void)
 static void batches_ahead_leave_room_for_a_block(void)
 {
     /* Batches ahead have taken all they may; then comes a block of three quarters of what is above the least. */
-    uint64_t blocks[] = {20000, 30000, 10};
+    uint64_t blocks[] = {14000, 30000, 10};
     struct script script;
     script_init(&script, blocks, 3, false);
     struct fb_loader_options options = default_options();
@@ -393,7 +393,7 @@ static void batches_ahead_leave_room_for_a_block(void)
         rows += fb_batch_rows(batch);
         fb_batch_release(batch);
     }
-    CHECK_EQUAL(rows, 50010);
+    CHECK_EQUAL(rows, 44010);
     close_loader(loader, &script);
 }
 
