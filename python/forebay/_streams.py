@@ -62,6 +62,10 @@ class StreamProvider:
         error, self._error = self._error, None
         return error
 
+    def close(self) -> None:
+        """Lets go of a stream that no epoch has read. Idempotent."""
+        self._opened = None
+
     def _import(self) -> pa.RecordBatchReader:
         try:
             return pa.RecordBatchReader.from_stream(self._source)

@@ -121,7 +121,7 @@ class Loader:
             close_timeout=close_timeout,
             progress=progress,
         )
-        core_source, self._schema = _open_source(source, settings)
+        core_source, self._schema, self._stream = _open_source(source, settings)
         self._ext = _ext.Loader(
             core_source,
             batch_rows=settings.batch_size,
@@ -187,6 +187,8 @@ class Loader:
         and iterator closes too.
         """
         self._ext.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def stats(self) -> Stats:
         """A snapshot of the loader's figures, also while an epoch runs and after close()."""
@@ -225,14 +227,14 @@ def _one_epoch(loader: Loader) -> Iterator[Batch]:
         yield from loader
 
 
-def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
-    """The core's source for what the user gave, and the schema of the chosen columns."""
+def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema, StreamProvider | None]:
+    """The core's source for what the user gave, the schema of the chosen columns, and the stream to close, if any."""
     if isinstance(source, (pa.Table, pa.RecordBatch)):
         memory = MemoryProvider(source, settings.columns)
-        return _ext.block_source(memory.schema, memory.blocks, memory), memory.schema
+        return _ext.block_source(memory.schema, memory.blocks, memory), memory.schema, None
     if hasattr(source, "__arrow_c_stream__"):
         stream = StreamProvider(source, settings.columns)
-        return _ext.pull_source(stream.schema, stream), stream.schema
+        return _ext.pull_source(stream.schema, stream), stream.schema, stream
     if isinstance(source, (str, bytes, os.PathLike, list, tuple)):
         files = _paths.find_files(_paths.check_paths(source))
         # Only here: the reader of Parquet takes time and memory to import that other sources do without.
@@ -243,7 +245,7 @@ def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
             core_source = provider.make_source()
         except ValueError as error:  # a schema that no writer writes
             raise SourceError(f"{files[0]}: the footer is damaged: {error}", path=files[0]) from error
-        return core_source, provider.schema
+        return core_source, provider.schema, None
     raise TypeError(
         "source must be a path, a directory, a glob, a list of those, a pyarrow.Table, RecordBatch or "
         "RecordBatchReader, or an object with __arrow_c_stream__, "
