@@ -94,12 +94,24 @@ static uint64_t view_bytes(const struct ArrowArray *array)
 static uint64_t reached_bytes(const struct ArrowSchema *schema, const struct ArrowArray *array, uint64_t first,
                               uint64_t count);
 
+/* The same rows of every child. */
 static uint64_t children_bytes(const struct ArrowSchema *schema, const struct ArrowArray *array, uint64_t first,
                                uint64_t count)
 {
     uint64_t bytes = 0;
     for (int64_t i = 0; i < schema->n_children; i++)
         bytes = add_saturating(bytes, reached_bytes(schema->children[i], array->children[i], first, count));
+    return bytes;
+}
+
+/* All there is below: for types whose rows may be anywhere in it. */
+static uint64_t whole_children_bytes(const struct ArrowSchema *schema, const struct ArrowArray *array)
+{
+    uint64_t bytes = 0;
+    for (int64_t i = 0; i < schema->n_children; i++) {
+        const struct ArrowArray *child = array->children[i];
+        bytes = add_saturating(bytes, reached_bytes(schema->children[i], child, 0, (uint64_t)child->length));
+    }
     return bytes;
 }
 
@@ -115,7 +127,8 @@ static uint64_t value_bytes(const struct ArrowSchema *schema, const struct Arrow
         strcmp(format, "+m") == 0) {
         bool is_large = strchr("UZ", format[0]) || format[1] == 'L';
         uint64_t begin = offset_at(array, is_large, first);
-        uint64_t item_count = offset_at(array, is_large, first + count) - begin;
+        uint64_t end = offset_at(array, is_large, first + count);
+        uint64_t item_count = end > begin ? end - begin : 0;
         uint64_t bytes = (count + 1) * (is_large ? sizeof(uint64_t) : sizeof(uint32_t));
         uint64_t item_bytes = format[0] == '+' ? children_bytes(schema, array, begin, item_count) : item_count;
         return add_saturating(bytes, item_bytes);
@@ -125,7 +138,10 @@ static uint64_t value_bytes(const struct ArrowSchema *schema, const struct Arrow
         uint64_t list_size = strtoull(format + 3, NULL, 10);
         return children_bytes(schema, array, first * list_size, count * list_size);
     }
-    return children_bytes(schema, array, first, count);
+    if (strcmp(format, "+s") == 0) return children_bytes(schema, array, first, count);
+    /* List views have offsets and sizes; of run ends and unions all is below, but for the few bytes of a union's kinds. */
+    uint64_t view_width = strcmp(format, "+vl") == 0 ? 4 : strcmp(format, "+vL") == 0 ? 8 : 0;
+    return add_saturating(2 * view_width * count, whole_children_bytes(schema, array));
 }
 
 /* first counts from the array's own offset on. */

@@ -137,6 +137,23 @@ static void views_count_all_they_may_point_into(void)
     CHECK_EQUAL(bytes_of(fixture_schema("vu", "c"), array, 10, 20), 20 * 16 + 570);
 }
 
+static void what_may_point_anywhere_counts_all_below(void)
+{
+    struct ArrowSchema view = fixture_schema("+vl", "c");
+    fixture_add_field(&view, fixture_schema("u", "item"));
+    struct ArrowArray array = bare(60, 3);
+    fixture_add_child(&array, with_offsets(9, false, 7, 3)); /* fewer than the rows */
+    CHECK_EQUAL(bytes_of(view, array, 30, 20), 2 * 20 * 4 + 10 * 4 + 9 * 7);
+
+    struct ArrowSchema runs = fixture_schema("+r", "c");
+    fixture_add_field(&runs, fixture_schema("i", "run_ends"));
+    fixture_add_field(&runs, fixture_schema("u", "values"));
+    array = bare(60, 0);
+    fixture_add_child(&array, bare(3, 2));
+    fixture_add_child(&array, with_offsets(3, false, 7, 3));
+    CHECK_EQUAL(bytes_of(runs, array, 30, 20), 3 * 4 + 4 * 4 + 3 * 7);
+}
+
 static void a_size_that_overflows_is_as_large_as_can_be(void)
 {
     struct ArrowSchema list = fixture_schema("+w:1073741824", "c");
@@ -154,6 +171,7 @@ int main(void)
     RUN(lists_count_what_lies_below_their_rows);
     RUN(a_struct_is_its_fields_and_a_dictionary_its_values_as_well);
     RUN(views_count_all_they_may_point_into);
+    RUN(what_may_point_anywhere_counts_all_below);
     RUN(a_size_that_overflows_is_as_large_as_can_be);
     CHECK_EQUAL(fixture_live, 0);
     return 0;
