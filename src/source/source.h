@@ -3,9 +3,9 @@
  *
  *     "Put these rows of these columns at these places of this destination."
  *
- * A source is a list of units of known rows. A unit is opened for a set of columns as a cursor, and a cursor fills
- * rows in order. It may pull blocks as it goes, copies what it needs, and lets each block go as soon as its last row
- * is copied, so that a slice never pins a block.
+ * A source is a list of units of known rows, or pulled: one stream of unknown length (see `pull` below). A unit is
+ * opened for a set of columns as a cursor, and a cursor fills rows in order. It may pull blocks as it goes, copies what
+ * it needs, and lets each block go as soon as its last row is copied, so that a slice never pins a block.
  *
  * Bytes: the caller reserves fb__source_cursor_bytes() in FB_ACCOUNT_READ for a cursor before opening it, in the grant
  * that it passes; the cursor grows that grant when the decoder's counter shows more.

@@ -130,7 +130,7 @@ def test_columns_are_chosen_by_name() -> None:
         names = [name for batch in loader for name in batch["name"].to_pylist()]
     assert names == [f"row {i}" for i in range(10)]
     with pytest.raises(ValueError, match="did you mean 'name'"):
-        forebay.Loader(Blocks(5).reader(), batch_size=4, columns=["nam"])
+        forebay.Loader(Blocks(5).reader(), batch_size=4, columns=["names"])
 
 
 def test_progress_shows_no_total(caplog: pytest.LogCaptureFixture) -> None:
