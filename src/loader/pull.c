@@ -41,6 +41,7 @@ static int open_stream(struct fb__epoch *epoch, struct fb__reader *reader, struc
         .ledger = loader->pool->ledger,
         .grant = &reader->grant,
         .least_bytes = loader->plan.least_bytes,
+        .block_batches = loader->plan.batch_rows == 0 ? 2 : 0, /* one held, one being filled */
     };
     set_task(epoch, reader, true);
     int code = loader->source->ops->open(loader->source, &request, &reader->room, error);

@@ -117,7 +117,10 @@ static int book_block(struct fb_source *base, struct pull_cursor *cursor, struct
         return code;
     }
     uint64_t limit_bytes = fb__ledger_limit(ledger);
-    uint64_t required_bytes = fb__source_pulled_limit(cursor->request.least_bytes, block_bytes);
+    uint64_t together_bytes; /* block and batches like it */
+    if (__builtin_mul_overflow(block_bytes, 1 + cursor->request.block_batches, &together_bytes))
+        together_bytes = UINT64_MAX;
+    uint64_t required_bytes = fb__source_pulled_limit(cursor->request.least_bytes, together_bytes);
     if (required_bytes < refusal.required_bytes) required_bytes = refusal.required_bytes;
     if (required_bytes <= limit_bytes) required_bytes = limit_bytes + 1;
     fb__fail_bytes(error, required_bytes, limit_bytes,

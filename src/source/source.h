@@ -37,7 +37,9 @@ struct fb__open_request {
     const struct fb__layout *layout; /* [borrow until closed] */
     struct fb__ledger *ledger;       /* [borrow until closed] */
     struct fb__grant *grant;         /* [borrow until closed] in FB_ACCOUNT_READ; live, but maybe not where pulled */
-    uint64_t least_bytes;            /* of a pulled source: what the plan needs beside blocks, for an error */
+    /* of a pulled source, for figures of errors: */
+    uint64_t least_bytes;            /* what the plan needs beside blocks */
+    uint64_t block_batches;          /* batches as large as a block beside one: not in least_bytes */
 };
 
 #define FB__STREAM_IS_OVER UINT64_MAX
@@ -142,7 +144,7 @@ int fb__source_foreign_code(int code, struct fb_error *error);
  */
 #define FB__PULLED_AHEAD_PART 4
 
-/* A limit that is sure to take blocks of block_bytes beside what the plan needs. Saturates. */
+/* A limit that is sure to take block_bytes for blocks beside what the plan needs. Saturates. */
 static inline uint64_t fb__source_pulled_limit(uint64_t least_bytes, uint64_t block_bytes)
 {
     uint64_t limit_bytes;

@@ -75,7 +75,7 @@ static void make_loader(struct round *round)
     CHECK_EQUAL(error.required_bytes, least_bytes);
     uint64_t more_bytes = round->keep_count * round->plan.batch_bytes;
     if (round->script.has_text) more_bytes += 2 * round->plan.batch_bytes + 8192;
-    if (random_below(2)) more_bytes += random_below(20 * round->plan.batch_bytes);
+    if (random_below(2)) more_bytes += random_below(20 * round->plan.batch_bytes + 1);
     if (round->is_pulled) more_bytes = bytes_for_blocks(round);
     if (round->is_tight) more_bytes = random_below(more_bytes);
     round->options.memory_limit_bytes = least_bytes + more_bytes;
