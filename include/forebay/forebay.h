@@ -256,6 +256,47 @@ FB_API FB_MUST_CHECK int fb_source_from_parquet(const struct ArrowSchema *schema
 FB_API FB_MUST_CHECK int fb_source_from_blocks(const struct ArrowSchema *schema, struct ArrowArray *blocks,
                                                uint64_t block_count, struct fb_source **out, struct fb_error *error);
 
+/* ---- Sources of unknown length ---- */
+
+/*
+ * A source of unknown length: one stream of record batches an epoch, pulled block by block. One thread reads it,
+ * whatever thread_count says, and its batches always come in order.
+ *
+ * Before each pull the reader holds bytes for the largest block seen so far, in FB_ACCOUNT_READ. A larger one exists
+ * before it can be refused: warm buffers give way to it, and where that is not enough it is released at once, the
+ * excess is shown as foreign_bytes, and the epoch fails with ENOBUFS. A block is charged for what its own rows take in
+ * their buffers, until its last row is copied.
+ */
+struct fb_pull_source_callbacks {
+    /*
+     * Opens the stream of the next epoch and writes it to *out [move]: struct arrays whose children are the schema's
+     * columns. Called on a reader thread, no lock held. Returns 0 or an errno code with *error filled.
+     */
+    int (*open)(void *context, struct ArrowArrayStream *out, struct fb_error *error);
+    /* Bytes that the context keeps as long as it lives; booked in FB_ACCOUNT_PLAN. */
+    uint64_t context_bytes;
+    /* Called on a reader thread that will read no more. Nullable. */
+    void (*leave)(void *context);
+    /* Releases the context: no other callback runs after it. Nullable. May run on any thread. */
+    void (*release)(void *context);
+};
+
+/*
+ * Makes a source of unknown length. schema: [borrow] a struct schema, its children are the columns; a stream whose
+ * columns differ from it is refused with EINVAL when it is opened. context: [move], released with callbacks->release.
+ * Fails with ENOTSUP, naming column and type, for a type that cannot be a batch column, and EINVAL.
+ */
+FB_API FB_MUST_CHECK int fb_source_from_pull(const struct ArrowSchema *schema,
+                                             const struct fb_pull_source_callbacks *callbacks, void *context,
+                                             struct fb_source **out, struct fb_error *error);
+
+/*
+ * A source of one stream, which is read once: its second epoch fails with EIO. The schema is asked of the stream.
+ * stream: [move].
+ */
+FB_API FB_MUST_CHECK int fb_source_from_stream(struct ArrowArrayStream *stream, struct fb_source **out,
+                                               struct fb_error *error);
+
 /* Releases a source that no loader has taken over. NULL is fine. */
 FB_API void fb_source_release(struct fb_source *source);
 
@@ -379,12 +420,12 @@ struct fb_column_option {
 #define FB_PREFETCH_ADAPTIVE (-1)
 
 struct fb_loader_options {
-    uint64_t batch_rows; /* rows of a batch, at least 1 */
+    uint64_t batch_rows; /* rows of a batch; 0: a batch is a unit of the source, or a block, that has rows */
     uint64_t memory_limit_bytes; /* what all accounts together never pass */
     int64_t prefetch_batches; /* most complete batches not yet delivered; 0: on demand; FB_PREFETCH_ADAPTIVE */
     uint32_t thread_count; /* reader threads, at least 1 */
     bool preserve_order;
-    bool drop_last; /* leave out a last batch of fewer rows */
+    bool drop_last; /* leave out a last batch of fewer rows; not with batch_rows 0 */
     enum fb_null_policy null_policy;
     const struct fb_fill_value *fill_values; /* [borrow], NULL where none */
     uint32_t fill_value_count;
@@ -393,12 +434,14 @@ struct fb_loader_options {
     uint32_t column_option_count;
 };
 
+#define FB_UNKNOWN UINT64_MAX
+
 /* What the plan settled. */
 struct fb_plan {
-    uint64_t batches;
+    uint64_t batches;            /* FB_UNKNOWN where the source is of unknown length; rows and units likewise */
     uint64_t rows;
     uint64_t units;
-    uint64_t least_memory_bytes;
+    uint64_t least_memory_bytes; /* where the length is unknown, blocks come on top of it */
     uint64_t batch_bytes; /* of one full batch, strings as estimated */
     uint64_t piece_rows; /* rows of a piece that a stream source is asked for */
     uint32_t column_sets; /* sets of columns that are read side by side */

@@ -18,6 +18,7 @@ from ._memory import MemoryProvider
 from ._numpy import fill_bytes
 from ._progress import LiveLine, Progress
 from ._stats import Plan, Stats, bytes_text
+from ._streams import StreamProvider
 
 Batch = dict[str, Any]
 
@@ -35,12 +36,15 @@ class Loader:
     Arguments
     ---------
     source
-        A path, a directory, a glob, or a list of those, naming Parquet files; or a pyarrow Table or RecordBatch. In a
+        A path, a directory, a glob, or a list of those, naming Parquet files; a pyarrow Table or RecordBatch; or a
+        stream of unknown length: a pyarrow RecordBatchReader, which gives one epoch, or any object with
+        `__arrow_c_stream__`. A stream is read by one thread, block by block, and its batches come in order. In a
         directory, searched to the bottom, names that begin with "_" or "." are ignored and the rest is sorted by path;
         any other file that is not Parquet is an error. Files must agree in names and types of the chosen columns; the
         order of columns and their nullability may differ.
     batch_size
-        Rows of a batch, at least 1. The last batch of an epoch may have fewer.
+        Rows of a batch, at least 1. The last batch of an epoch may have fewer. None: the source's own blocks, row
+        groups of files or record batches, one batch each.
     columns
         Names of the columns to read, in this order; None for all.
     batch_format
@@ -64,7 +68,7 @@ class Loader:
     preserve_order
         True: batch k comes before batch k+1. False: batches come as they are complete. Their contents are the same.
     drop_last
-        Leave out a last batch that has fewer than batch_size rows.
+        Leave out a last batch that has fewer than batch_size rows; not where batch_size is None.
     null_policy
         "error": a null ends the epoch with SourceError naming its column and row. "fill": a null becomes 0, NaN, NaT,
         False or an empty string, or what fill_value says. "mask": as "fill", and "<name>.valid" is a bool array of
@@ -99,7 +103,7 @@ class Loader:
         self,
         source: Any,
         *,
-        batch_size: int,
+        batch_size: int | None,
         columns: Sequence[str] | None = None,
         batch_format: str = "numpy",
         memory_limit: int | str | None = None,
@@ -130,7 +134,7 @@ class Loader:
             close_timeout=close_timeout,
             progress=progress,
         )
-        core_source, source_schema = _open_source(source, settings)
+        core_source, source_schema, self._stream = _open_source(source, settings)
         forms = make_forms(source_schema, settings.batch_format, settings.dtypes)
         self._schema = forms.schema
         self._ext = _ext.Loader(
@@ -172,7 +176,9 @@ class Loader:
         return Progress(batches, self._ext.stats, self._plan.batches, line)
 
     def __len__(self) -> int:
-        """Batches of an epoch, exact."""
+        """Batches of an epoch, exact. Raises TypeError where the source does not know its length."""
+        if self._plan.batches is None:
+            raise TypeError("this loader has no len(): its source is a stream, whose length is not known")
         return self._plan.batches
 
     def __enter__(self) -> Loader:
@@ -186,7 +192,10 @@ class Loader:
     def __repr__(self) -> str:
         limit = bytes_text(self._ext.stats()["memory_limit"])
         state = "closed, " if self._ext.closed else ""
-        return f"<forebay.Loader {state}{self._plan.rows:,} rows in {len(self):,} batches, limit {limit}>"
+        plan = self._plan
+        if plan.batches is None:
+            return f"<forebay.Loader {state}a stream of unknown length, limit {limit}>"
+        return f"<forebay.Loader {state}{plan.rows:,} rows in {plan.batches:,} batches, limit {limit}>"
 
     def close(self) -> None:
         """Ends the epoch, joins its threads, closes files and gives all memory back. Idempotent.
@@ -195,6 +204,8 @@ class Loader:
         and iterator closes too.
         """
         self._ext.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def stats(self) -> Stats:
         """A snapshot of the loader's figures, also while an epoch runs and after close()."""
@@ -233,11 +244,14 @@ def _one_epoch(loader: Loader) -> Iterator[Batch]:
         yield from loader
 
 
-def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
-    """The core's source for what the user gave, and the schema of the chosen columns."""
+def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema, StreamProvider | None]:
+    """The core's source for what the user gave, the schema of the chosen columns, and the stream to close, if any."""
     if isinstance(source, (pa.Table, pa.RecordBatch)):
         memory = MemoryProvider(source, settings.columns)
-        return _ext.block_source(memory.schema, memory.blocks, memory), memory.schema
+        return _ext.block_source(memory.schema, memory.blocks, memory), memory.schema, None
+    if hasattr(source, "__arrow_c_stream__"):
+        stream = StreamProvider(source, settings.columns)
+        return _ext.pull_source(stream.schema, stream), stream.schema, stream
     if isinstance(source, (str, bytes, os.PathLike, list, tuple)):
         files = _paths.find_files(_paths.check_paths(source))
         # Only here: the reader of Parquet takes time and memory to import that other sources do without.
@@ -248,8 +262,9 @@ def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema]:
             core_source = provider.make_source()
         except ValueError as error:  # a schema that no writer writes
             raise SourceError(f"{files[0]}: the footer is damaged: {error}", path=files[0]) from error
-        return core_source, provider.schema
+        return core_source, provider.schema, None
     raise TypeError(
-        "source must be a path, a directory, a glob, a list of those, a pyarrow.Table or a pyarrow.RecordBatch, "
+        "source must be a path, a directory, a glob, a list of those, a pyarrow.Table, RecordBatch or "
+        "RecordBatchReader, or an object with __arrow_c_stream__, "
         f"not {type(source).__name__}"
     )

@@ -98,13 +98,6 @@ static int open_stream(struct fb_source *base, const struct fb__open_request *re
 
 /* ---- pulling ---- */
 
-static void note_foreign_peak(struct fb_source *source, uint64_t bytes)
-{
-    uint64_t peak_bytes = atomic_load(&source->foreign_peak_bytes);
-    while (bytes > peak_bytes && !atomic_compare_exchange_weak(&source->foreign_peak_bytes, &peak_bytes, bytes)) {
-    }
-}
-
 /*
  * Bytes that the decoder holds and FB_ACCOUNT_READ does not book. What is booked there for columns that are decoded
  * here is not the decoder's; it is read before and after, since cursors may open and close meanwhile: the smaller one
@@ -132,7 +125,7 @@ static int true_up(struct stream_source *source, struct stream_cursor *cursor, s
     /* Another cursor may have booked the same bytes in between. */
     missing_bytes = unbooked_bytes(source, cursor);
     if (missing_bytes == 0) return 0;
-    note_foreign_peak(&source->base, missing_bytes);
+    fb__source_note_foreign(&source->base, missing_bytes);
     let_go(cursor);
     (void)fb__fail_bytes(error, missing_bytes, fb__ledger_limit(ledger),
                          "the decoder holds %" PRIu64 " bytes more than the limit had room for", missing_bytes);
