@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from pieces import PIECE_ROWS, Batch, Entry, Job, arrow_piece, arrow_pieces, rebatch
 
 WORKERS = 2
@@ -115,12 +116,14 @@ def ray(job: Job) -> Iterator[Batch]:
 
 
 def ray_numpy(job: Job) -> Iterator[Batch]:
-    """`iter_batches` in the "numpy" format, which is its default, four batches ahead."""
+    """`iter_batches` in the "numpy" format, which is its default; vectors come as objects, an array a row."""
     import ray as package
 
-    yield from package.data.read_parquet(job.files()).iter_batches(
+    batches = package.data.read_parquet(job.files()).iter_batches(
         batch_size=job.batch_rows, batch_format="numpy", prefetch_batches=4
     )
+    for batch in batches:
+        yield {name: np.stack(array) if array.dtype == object else array for name, array in batch.items()}
 
 
 _TORCH = ("torch.utils.data", "pyarrow.parquet")

@@ -14,7 +14,7 @@ matplotlib.use("agg")
 
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.text import Annotation  # noqa: E402
+from matplotlib.text import Annotation, Text  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 from matplotlib.transforms import Bbox  # noqa: E402
 from report import UNDER_TEST, Figures, data_set_of  # noqa: E402
@@ -23,6 +23,7 @@ from runs import Records  # noqa: E402
 INK, LINE, FAINT, ACCENT = "#24292f", "#8c959f", "#d0d7de", "#cf222e"
 SIZE_INCHES = (7.6, 4.6)
 FONT_POINTS = 9.5
+LEADER = {"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
 # Where a label may stand, tried in this order: its offset from the point in points, and how it is aligned.
 PLACES = [
     (distance * math.cos(angle), distance * math.sin(angle))
@@ -41,7 +42,7 @@ def points_of(records: Records) -> dict[str, tuple[float, float]]:
 
 
 def write_label(axes: Axes, name: str, point: tuple[float, float], offset: tuple[float, float]) -> Annotation:
-    """Write a loader's name at an offset from its point, joined to it by a line where it stands far off."""
+    """Write a loader's name at an offset from its point, joined to it by a line unless it is next to it."""
     x, y = offset
     own = name == UNDER_TEST
     return axes.annotate(
@@ -54,18 +55,22 @@ def write_label(axes: Axes, name: str, point: tuple[float, float], offset: tuple
         fontsize=FONT_POINTS,
         fontweight="bold" if own else "normal",
         color=ACCENT if own else INK,
-        arrowprops={"arrowstyle": "-", "color": LINE, "shrinkA": 0, "shrinkB": 3}
-        if math.hypot(x, y) > 15
-        else None,
+        arrowprops=None if offset in PLACES[:2] else LEADER,
     )
+
+
+def text_box(label: Annotation) -> Bbox:
+    """Where a label's text stands, without the line to its point."""
+    renderer = label.figure.canvas.get_renderer()
+    label.update_positions(renderer)
+    return Text.get_window_extent(label, renderer).padded(1)
 
 
 def place_labels(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
     """Write each loader's name beside its point, covering neither another name nor a point, within the axes."""
-    renderer = axes.figure.canvas.get_renderer()
     spots = [axes.transData.transform(point) for point in points.values()]
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in spots]
-    frame = axes.get_window_extent(renderer)
+    frame = axes.get_window_extent()
     # The crowded ones first: a lonely point finds a place in any case.
     order = sorted(
         points,
@@ -76,13 +81,13 @@ def place_labels(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
     for name in order:
         for offset in PLACES:
             label = write_label(axes, name, points[name], offset)
-            box = label.get_window_extent(renderer).padded(1)
+            box = text_box(label)
             inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
                 break
             label.remove()
         else:  # no place is free: the nearest
-            box = write_label(axes, name, points[name], PLACES[0]).get_window_extent(renderer)
+            box = text_box(write_label(axes, name, points[name], PLACES[0]))
         taken.append(box)
 
 
@@ -147,6 +152,12 @@ def write(figures: Figures, output: Path, suffix: str = ".svg") -> dict[str, str
         if data_set is None or not points_of(records):
             continue
         path = output.with_name(f"{output.stem}-{workload}{suffix}")
-        draw(records, f"{workload} row groups", data_set.describe(), figures.memory_limit, path)
+        draw(
+            records,
+            f"{workload.removesuffix('-quarter')} row groups",
+            data_set.describe(),
+            figures.memory_limit,
+            path,
+        )
         names[workload] = path.name
     return names

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +257,18 @@ def render(figures: Figures, plots: Mapping[str, str]) -> str:
         lines += [f"| {text} | {'holds' if holds else '**missed**'} |" for text, holds in verdicts]
         lines.append("")
     lines += ["### Versions", ""]
-    for loader, found in figures.versions.items():
-        lines.append(f"- {loader}: {', '.join(f'{name} {version}' for name, version in found.items())}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *version_lines(figures.versions)]) + "\n"
+
+
+def version_lines(versions: dict[str, dict[str, str]]) -> list[str]:
+    """A list of what runs were made of: first what is the same in all, then each loader's own."""
+
+    def text(items: Iterable[tuple[str, str]]) -> str:
+        return ", ".join(f"{name} {version}" for name, version in items)
+
+    common = set.intersection(*(set(found.items()) for found in versions.values())) if versions else set()
+    lines = [f"- all: {text(sorted(common))}"] if common else []
+    own = {
+        loader: [item for item in found.items() if item not in common] for loader, found in versions.items()
+    }
+    return lines + [f"- {loader}: {text(items)}" for loader, items in own.items() if items]

@@ -19,7 +19,7 @@ import small_batches
 from frameworks import RAY_VERSIONS
 from loaders import LOADERS
 from pieces import Entry
-from runs import HERE, Epoch, RunError, SmallBatches, Workload, log
+from runs import HERE, Epoch, RunError, SmallBatches, Workload, bare_runs, log
 
 ROOT = HERE.parent
 ALL_LOADERS = list(dict.fromkeys([*LOADERS, *small_batches.LOADERS]))
@@ -114,17 +114,13 @@ def make_workloads(options: argparse.Namespace) -> list[Workload]:
 def run(options: argparse.Namespace) -> report.Figures:
     """Run every workload. Raises RunError where a loader does not load, DataSetError where the data is other data."""
     workloads = make_workloads(options)
-    bare_bytes: dict[str, dict[str, int]] = {}
-    versions: dict[str, dict[str, str]] = {}
-    for workload in workloads:
-        bare_bytes[workload.name], found = workload.bare_runs()
-        versions |= found
+    bare = bare_runs(workloads)
     for workload in workloads:
         for number in range(options.rounds):
             workload.timed_round(number, options.rounds, options.slow_rounds)
     for workload in workloads:
         for number in range(options.memory_rounds if workload.SAMPLES_MEMORY else 0):
-            workload.memory_round(number, bare_bytes[workload.name])
+            workload.memory_round(number, bare)
     return report.Figures(
         date=options.date,
         machine=report.machine(),
@@ -132,7 +128,7 @@ def run(options: argparse.Namespace) -> report.Figures:
         slow_rounds=options.slow_rounds,
         memory_limit=options.memory_limit,
         batch_rows=options.batch_rows,
-        versions=versions,
+        versions={loader: result["versions"] for loader, result in bare.items()},
         workloads={workload.name: workload.records for workload in workloads},
     )
 

@@ -141,24 +141,21 @@ class Workload(abc.ABC):
         """The interpreter that has the loader."""
         return self._pythons["own" if loader == "forebay" else self.entries[loader].environment]
 
-    def bare_runs(self) -> tuple[dict[str, int], dict[str, dict[str, str]]]:
-        """What each loader's bare process holds (median of three, where that is asked for), and what it is made of.
+    def bare_run(self, loader: str) -> dict[str, Any]:
+        """What the loader's bare process holds (median of three, where memory matters), and what it is made of.
 
-        Raises RunError where a loader does not load.
+        Raises RunError where the loader does not load.
         """
-        sizes: dict[str, int] = {}
-        versions: dict[str, dict[str, str]] = {}
-        runs = 3 if self.SAMPLES_MEMORY else 1
-        for name in self.entries:
-            try:
-                found = [run_child(self.python(name), self.SCRIPT, [name, "--bare"])[0] for _ in range(runs)]
-            except (RunError, OSError) as error:
-                raise RunError(
-                    f"{name} does not load ({error}): install it or leave it out with --loaders"
-                ) from None
-            sizes[name] = sorted(result["private_bytes"] for result in found)[runs // 2]
-            versions[name] = found[0]["versions"]
-        return sizes, versions
+        try:
+            found = [
+                run_child(self.python(loader), self.SCRIPT, [loader, "--bare"])[0]
+                for _ in range(3 if self.SAMPLES_MEMORY else 1)
+            ]
+        except (RunError, OSError) as error:
+            raise RunError(
+                f"{loader} does not load ({error}): install it or leave it out with --loaders"
+            ) from None
+        return sorted(found, key=lambda result: result["private_bytes"])[len(found) // 2]
 
     @abc.abstractmethod
     def run(self, loader: str, *, sample: bool) -> tuple[dict[str, Any], int]:
@@ -185,7 +182,7 @@ class Workload(abc.ABC):
             record.runs.append(result | {"round": number})
             log(f"{self.name}, round {number + 1} of {rounds}, {name}: {self.headline(result)}")
 
-    def memory_round(self, number: int, bare_bytes: Mapping[str, int]) -> None:
+    def memory_round(self, number: int, bare: Mapping[str, dict[str, Any]]) -> None:
         """Every loader once with its memory sampled; a slow one in the first round only."""
         for name, record in self.records.items():
             if record.failure or (number and self.entries[name].is_slow):
@@ -196,7 +193,7 @@ class Workload(abc.ABC):
                 record.failure = f"memory run: {error}"
                 log(f"{self.name}, memory, {name}: failed: {error}")
                 continue
-            record.bare_bytes = bare_bytes[name]
+            record.bare_bytes = bare[name]["private_bytes"]
             record.peaks.append(peak)
             record.memory_runs.append(result)
             log(f"{self.name}, memory, {name}: {record.above_bare() / 1e6:,.0f} MB above bare")
@@ -276,3 +273,13 @@ class SmallBatches(Workload):
 
     def headline(self, result: dict[str, Any]) -> str:
         return f"{result['batches'] / result['seconds']:,.0f} batches/s"
+
+
+def bare_runs(workloads: Sequence[Workload]) -> dict[str, dict[str, Any]]:
+    """The bare run of each loader, by its name; of one in several workloads, that of the first. Raises RunError."""
+    found: dict[str, dict[str, Any]] = {}
+    for workload in workloads:
+        for loader in workload.entries:
+            if loader not in found:
+                found[loader] = workload.bare_run(loader)
+    return found
