@@ -77,9 +77,14 @@ def chosen(loaders: dict[str, Entry], names: Sequence[str] | None) -> dict[str, 
 
 
 def make_workloads(options: argparse.Namespace) -> list[Workload]:
-    """The workloads, their data made where it was missing. One without a loader is left out."""
-    pythons = {"own": Path(sys.executable), "": options.peers_python}
-    pythons |= {f"ray-{version}": Path(options.ray_pythons.format(version)) for version in RAY_VERSIONS}
+    """The workloads, their data made where it was missing. One without a loader is left out.
+
+    Raises RunError where none is left.
+    """
+    pythons = {"own": Path(sys.executable), "": options.peers_python.absolute()}
+    pythons |= {
+        f"ray-{version}": Path(options.ray_pythons.format(version)).absolute() for version in RAY_VERSIONS
+    }
     found: list[Workload] = []
     for name in dict.fromkeys(options.workloads):
         is_small = name == SmallBatches.NAME
@@ -108,6 +113,8 @@ def make_workloads(options: argparse.Namespace) -> list[Workload]:
                 memory_limit=options.memory_limit,
             )
         )
+    if not found:
+        raise RunError("none of --loaders is in one of --workloads: see README.md")
     return found
 
 

@@ -172,6 +172,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         "--rows",
         type=_positive,
         default=bench.PARQUET_ROWS,
+        metavar="N",
         help="rows of the data that is made (default %(default)s)",
     )
     command.add_argument(
@@ -184,7 +185,11 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     command = names.add_parser("small", help=text, description=f"Streams {text}.")
     command.set_defaults(command=_bench_small)
     command.add_argument(
-        "--rows", type=_positive, default=bench.SMALL_ROWS, help="rows in memory (default %(default)s)"
+        "--rows",
+        type=_positive,
+        default=bench.SMALL_ROWS,
+        metavar="N",
+        help="rows in memory (default %(default)s)",
     )
     _add_bench_sizes(command, bench.SMALL_BATCH, bench.SMALL_ROUNDS)
 
@@ -200,8 +205,14 @@ def _add_bench_sizes(parser: argparse.ArgumentParser, batch_size: int, rounds: i
         metavar="ROWS",
         help="rows of a batch (default %(default)s)",
     )
-    add("--memory-limit", default=bench.MEMORY_LIMIT, metavar="SIZE", help="(default %(default)s)")
-    add("--rounds", type=_positive, default=rounds, help="times that each runs (default %(default)s)")
+    add("--memory-limit", default=bench.MEMORY_LIMIT, metavar="SIZE", help="limit (default %(default)s)")
+    add(
+        "--rounds",
+        type=_positive,
+        default=rounds,
+        metavar="N",
+        help="times that each runs (default %(default)s)",
+    )
 
 
 def _bench_parquet(options: argparse.Namespace) -> None:
