@@ -39,7 +39,7 @@ setup-system: ## install what the system lacks (apt, as root)
 IS_HOME := $(shell [ "$$(cat .venv/home.stamp 2>/dev/null)" = "$(CURDIR)" ] && $(VENV_PYTHON) -c '' && echo yes)
 .venv/home.stamp: $(if $(IS_HOME),,FORCE)
 	@scripts/setup-system
-	@rm -rf .venv .venv-bench $(BUILD)
+	@rm -rf .venv .venv-bench* $(BUILD)
 	@python=$$(scripts/find-python); echo "making .venv with $$python"; "$$python" -m venv .venv
 	@echo "$(CURDIR)" >$@
 
@@ -76,12 +76,20 @@ $(BUILD)/wheel/stamp: $(PACKAGE_SOURCES) .venv/run.stamp
 	@.venv-bench/bin/python $(PIP_INSTALL) --no-deps --force-reinstall $(BUILD)/wheel/*.whl
 	@touch $@
 
+# Versions of one package cannot share an environment.
+BENCH_RAY := .venv-bench-ray-2.55/stamp .venv-bench-ray-2.60/stamp
+.venv-bench-ray-%/stamp: benchmarks/requirements-ray-%.txt .venv/home.stamp
+	@echo "installing Ray $* in $(@D)"
+	@[ -x $(@D)/bin/python ] || "$$(scripts/find-python)" -m venv $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
 # ---- the main job ---------------------------------------------------------------------------------------------------
 
 demo: .venv/package.stamp ## make a data set once, train on it inside 192 MiB
 	@.venv/bin/forebay demo $(ARGS)
 
-bench: .venv-bench/package.stamp ## forebay beside other loaders, in an environment of its own
+bench: .venv-bench/package.stamp $(BENCH_RAY) ## forebay beside other loaders, in environments of their own
 	@.venv-bench/bin/python benchmarks/run.py $(ARGS)
 
 # The library is made in a build of its own; DESTDIR works as everywhere.
@@ -171,5 +179,5 @@ lint: .venv/dev.stamp $(BUILD)/check/build.ninja ## formatting, types, spelling 
 	@echo "lint: clean"
 
 clean: ## remove builds, environments and caches; data sets stay
-	@rm -rf build dist .venv .venv-bench .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf build dist .venv .venv-bench* .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find $(PYTHON_FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +
