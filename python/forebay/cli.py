@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import __version__
+from . import __version__, _bad_files
 from ._errors import ForkedLoaderError, LoaderTimeoutError, MemoryLimitError, SourceError, UnsupportedError
 
 _MISTAKE, _INTERRUPTED = 2, 130
@@ -29,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Where stderr is no terminal, progress is logged.
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        options.command(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _show_warning
+            options.command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("forebay: interrupted", file=sys.stderr)
@@ -42,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"forebay: {message}", file=sys.stderr)
         return _MISTAKE
     return 0
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"forebay: {message}", file=sys.stderr)
 
 
 def _remedy(error: BaseException) -> str:
@@ -94,10 +102,28 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="most batches ready ahead (default: as many as waits ask for)",
     )
+    _add_files_options(parser)
     add("--order", action="store_true", help="batches in the order of the source")
     add("--drop-last", action="store_true", help="leave out a last batch that is not full")
     add(
         "--timeout", type=float, metavar="SECONDS", help="most time to wait for one batch (default: no limit)"
+    )
+
+
+def _add_files_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--on-bad-file",
+        choices=_bad_files.POLICIES,
+        default="error",
+        help="what to do about a file that cannot be read (default %(default)s)",
+    )
+    parser.add_argument(
+        "--no-partitioning",
+        dest="partitioning",
+        action="store_const",
+        const=None,
+        default="hive",
+        help="read no columns from folders called key=value",
     )
 
 
@@ -116,6 +142,8 @@ def _run(options: argparse.Namespace) -> None:
         null_policy="mask",
         timeout=options.timeout,
         progress=True,
+        partitioning=options.partitioning,
+        on_bad_file=options.on_bad_file,
     ) as loader:
         for _ in loader:
             pass
