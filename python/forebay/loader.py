@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from . import _arguments, _ext
+from ._arguments import Settings
 from ._column import ArrowColumn
 from ._errors import ForkedLoaderError
 from ._numpy import batch_dtypes, fill_bytes
@@ -138,21 +139,7 @@ class Loader:
         opened = open_source(source, settings)
         self._schema = opened.schema
         self._bad_files = opened.bad_files
-        self._ext = _ext.Loader(
-            opened.core,
-            batch_rows=settings.batch_size,
-            memory_limit=settings.memory_limit,
-            prefetch_batches=settings.prefetch_batches,
-            thread_count=settings.num_threads,
-            preserve_order=settings.preserve_order,
-            drop_last=settings.drop_last,
-            null_policy=_arguments.NULL_POLICIES[settings.null_policy],
-            fill_values=fill_bytes(self._schema, settings.fill_value),
-            dtypes=batch_dtypes(self._schema),
-            column_class=ArrowColumn,
-            timeout=settings.timeout,
-            close_timeout=settings.close_timeout,
-        )
+        self._ext = make_core_loader(opened.core, opened.schema, settings)
         self._plan = Plan(**self._ext.plan())
         self._progress = settings.progress
         self._epoch = 0
@@ -234,3 +221,22 @@ def iter_batches(source: Any, **arguments: Any) -> Iterator[Batch]:
 def _one_epoch(loader: Loader) -> Iterator[Batch]:
     with loader:
         yield from loader
+
+
+def make_core_loader(core_source: Any, schema: pa.Schema, settings: Settings) -> _ext.Loader:
+    """The core's loader over a source, of which schema are the chosen columns."""
+    return _ext.Loader(
+        core_source,
+        batch_rows=settings.batch_size,
+        memory_limit=settings.memory_limit,
+        prefetch_batches=settings.prefetch_batches,
+        thread_count=settings.num_threads,
+        preserve_order=settings.preserve_order,
+        drop_last=settings.drop_last,
+        null_policy=_arguments.NULL_POLICIES[settings.null_policy],
+        fill_values=fill_bytes(schema, settings.fill_value),
+        dtypes=batch_dtypes(schema),
+        column_class=ArrowColumn,
+        timeout=settings.timeout,
+        close_timeout=settings.close_timeout,
+    )

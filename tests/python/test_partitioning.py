@@ -153,7 +153,7 @@ def test_partition_columns_may_be_all_that_is_read(tree, columns):
 
 def test_a_column_that_is_not_there_names_those_of_the_folders_too(tree):
     with pytest.raises(ValueError, match="did you mean 'country'"):
-        forebay.Loader(tree, batch_size=1, columns=["contry"])
+        forebay.Loader(tree, batch_size=1, columns=["country_"])
 
 
 def test_without_partitioning_folders_are_only_folders(tree):
