@@ -103,16 +103,17 @@ class Partitions:
         """What a stream of the column holds: the arrays of one piece, nothing beside them."""
         kind = self.types[name]
         try:
-            text_bytes, width = 0, -(-kind.bit_width // 8)
+            text_bytes, string_bytes, width = 0, 0, -(-kind.bit_width // 8)
         except ValueError:  # text: the longest there is
             apart = {id(values): values for values in self.values}.values()
             texts = [values[name] for values in apart if name in values]
             text_bytes = max((len(text.as_buffer()) for text in texts if text.is_valid), default=0)
+            string_bytes = text_bytes + 1  # a batch's strings take a little more where it crosses units
             width = 8 if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind) else 4
         return ColumnCost(
             decoder_bytes=_ARRAY_BYTES,
             row_bytes=width + text_bytes + 1,  # a bit of validity
-            string_bytes=text_bytes,
+            string_bytes=string_bytes,
             weight=_WEIGHT * (width + text_bytes + 2),
         )
 

@@ -52,7 +52,7 @@ def open_source(source: Any, settings: Settings) -> OpenSource:
     try:
         core = provider.make_source()
     except ValueError as error:  # a schema that no writer writes
-        path, *_ = provider.describe(0) if len(provider.unit_rows) else ("the first file", None)
+        path = provider.files()[0].path
         raise SourceError(f"{path}: the footer is damaged: {error}", path=path) from error
     return OpenSource(core, provider.schema, bad_files)
 
