@@ -142,7 +142,8 @@ struct fb_stream_source_callbacks {
 struct fb_stream_column_cost {
     uint64_t fixed_bytes;  /* most bytes that an open stream holds for it beside its piece: pages, dictionary */
     uint64_t row_bytes;    /* bytes that a row of a piece takes while decoded; an estimate for strings */
-    uint64_t string_bytes; /* estimated bytes of the string of a row, as a batch stores it; 0 for other columns */
+    uint64_t string_bytes; /* estimated bytes of the variable part of a row as a batch stores it: of a string its
+                              bytes, of a list 4 or 8 bytes for each length below it and its elements; else 0 */
     uint64_t weight;       /* relative cost of decoding a row, to split columns evenly between threads; not 0 */
 };
 
@@ -242,8 +243,32 @@ enum fb_null_policy {
 /* Replaces the default fill value (0, NaN, NaT, false, empty) of one column. bytes: [borrow]. */
 struct fb_fill_value {
     uint32_t column;
+    uint32_t leaf;       /* of a struct column: which of its columns that are no structs, in order; 0 otherwise */
     const void *bytes;   /* one element as the batch stores it, or the bytes of a string */
     uint64_t byte_count; /* the element's width; any length for a string */
+};
+
+/* How a batch stores its columns. */
+enum fb_storage {
+    /*
+     * Dense, for training: a bool is a byte, dates and times are 64-bit, nulls follow the null policy. Dictionary and
+     * run-end encoded columns are decoded.
+     */
+    FB_STORAGE_DENSE = 0,
+    /*
+     * As Arrow stores it, for fb_batch_export(): the source's own types, nulls kept whatever the null policy says.
+     * Views become plain strings, binary and lists, run-end encoded columns are decoded; a dictionary-encoded column
+     * is one with int32 indices where its values are plain, and decoded otherwise.
+     */
+    FB_STORAGE_ARROW
+};
+
+/* How one column differs from what its type says. */
+struct fb_column_option {
+    uint32_t column;
+    bool is_dictionary; /* FB_STORAGE_DENSE: store codes and a dictionary; also for columns that come without one */
+    bool is_bool8;      /* FB_STORAGE_DENSE: 8-bit integers are stored as bools */
+    uint64_t list_size; /* not 0, of a (large) list: each row has so many elements, store as a fixed-size list */
 };
 
 #define FB_PREFETCH_ADAPTIVE (-1)
@@ -258,6 +283,9 @@ struct fb_loader_options {
     enum fb_null_policy null_policy;
     const struct fb_fill_value *fill_values; /* [borrow], NULL where none */
     uint32_t fill_value_count;
+    enum fb_storage storage;
+    const struct fb_column_option *column_options; /* [borrow], NULL where none */
+    uint32_t column_option_count;
 };
 
 /* What the plan settled. */
@@ -366,28 +394,55 @@ FB_API uint32_t fb_loader_close(struct fb_loader *loader, uint64_t close_timeout
 /* ---- Batches ------------------------------------------------------------------------------------------------- */
 
 enum fb_column_kind {
-    FB_COLUMN_FIXED = 0, /* item_count elements of element_bytes each, contiguous */
-    FB_COLUMN_BINARY     /* offsets of 4 or 8 bytes, then bytes: the layout of Arrow's (large) string and binary */
+    FB_COLUMN_FIXED = 0,  /* list_size elements of element_bytes a row, contiguous */
+    FB_COLUMN_BINARY,     /* offsets of 4 or 8 bytes, then bytes: the layout of Arrow's (large) string and binary */
+    FB_COLUMN_LIST,       /* offsets of 4 or 8 bytes into the rows of child 0; a map's child is a struct */
+    FB_COLUMN_FIXED_LIST, /* list_size rows of child 0 a row, where those are not plain elements */
+    FB_COLUMN_STRUCT,     /* its children have the same rows */
+    FB_COLUMN_DICTIONARY, /* values are int32 codes, rows of child 0, the dictionary of this batch */
+    FB_COLUMN_NULL        /* FB_STORAGE_ARROW: type null; nothing is stored */
 };
 
-/* One column of a batch. Pointers are valid, and the memory may be written, until the batch is released. */
+/*
+ * One column of a batch, or a part of one. Pointers are valid, and the memory may be written, until the batch is
+ * released. With FB_STORAGE_ARROW only kind, name, format, row_count and children say something: the memory is reached
+ * through fb_batch_export().
+ */
 struct fb_column {
     enum fb_column_kind kind;
-    const char *name;       /* UTF-8, belongs to the loader */
-    const char *format;     /* Arrow format string of the source's column, belongs to the loader */
-    void *values;           /* FIXED: 64-byte aligned; BINARY: the bytes, NULL where there are none */
+    const char *name;       /* UTF-8, belongs to the loader; of a child: the field's in its struct, else "" */
+    const char *format;     /* Arrow format string of what is stored (values of a dictionary, say); the loader's */
+    const char *element_format; /* FIXED: of one element, which is not the list's own; NULL for other kinds */
+    uint64_t row_count;     /* of the batch, or of what a list's offsets count */
+    void *values;           /* FIXED, DICTIONARY: 64-byte aligned; BINARY: the bytes; NULL where there are none */
     uint64_t element_bytes; /* FIXED: width of an element as stored here: a bool is 1 byte, a date or time 8 */
-    uint64_t list_size;     /* FIXED: elements of a row of a fixed-size list; 1 otherwise */
+    uint64_t list_size;     /* FIXED: elements of a row of (nested) fixed-size lists; FIXED_LIST: rows; 1 otherwise */
     bool is_list;           /* FIXED: a fixed-size list, also of size 1 */
-    void *offsets;          /* BINARY: rows + 1 offsets, the first is 0 */
-    uint32_t offset_bytes;  /* BINARY: 4 or 8 */
-    uint8_t *valid;         /* FB_NULLS_MASK: one byte a row, 1 where not null; otherwise NULL */
+    void *offsets;          /* BINARY, LIST: row_count + 1 offsets, the first is 0 */
+    uint32_t offset_bytes;  /* BINARY, LIST: 4 or 8 */
+    uint8_t *valid;         /* FB_NULLS_MASK, no part of a list: one byte a row, 1 where not null; otherwise NULL */
+    uint32_t child_count;   /* see fb_batch_child() */
+    uint32_t node;          /* for fb_batch_child() */
 };
 
 FB_API uint64_t fb_batch_rows(const struct fb_batch *batch);
 FB_API uint64_t fb_batch_index(const struct fb_batch *batch);
 FB_API uint32_t fb_batch_column_count(const struct fb_batch *batch);
 FB_API void fb_batch_column(const struct fb_batch *batch, uint32_t column, struct fb_column *out);
+/* Child number `child` of a LIST, FIXED_LIST, STRUCT or DICTIONARY that was got from this batch. */
+FB_API void fb_batch_child(const struct fb_batch *batch, const struct fb_column *parent, uint32_t child,
+                           struct fb_column *out);
+
+/*
+ * FB_STORAGE_ARROW: the batch as a struct array over its own memory, nothing copied or allocated. batch: [move].
+ * *out: [out: release]; children may be moved out of it. The memory goes back to the loader when the last part is
+ * released, from any thread. Its schema is fb_loader_export_schema()'s.
+ */
+FB_API void fb_batch_export(struct fb_batch *batch, struct ArrowArray *out);
+
+/* The schema of what fb_batch_export() gives: [out: release]. ENOMEM. */
+FB_API FB_MUST_CHECK int fb_loader_export_schema(const struct fb_loader *loader, struct ArrowSchema *out,
+                                                 struct fb_error *error);
 
 /* Gives the batch's memory back. Once per batch, from any thread. NULL is fine. */
 FB_API void fb_batch_release(struct fb_batch *batch);

@@ -22,6 +22,7 @@ MOST_THREADS = 1024
 NULL_POLICIES = {"error": 0, "fill": 1, "mask": 2}
 PARTITIONINGS = ("hive",)
 ADAPTIVE_PREFETCH = -1
+BATCH_FORMATS = ("numpy", "pyarrow", "pandas")
 
 _UNITS = {
     "": 1, "b": 1,
@@ -44,6 +45,8 @@ class Settings:
     drop_last: bool
     null_policy: str
     fill_value: dict[str, Any]
+    batch_format: str
+    dtypes: dict[str, str]
     timeout: float | None
     close_timeout: float
     progress: bool
@@ -63,6 +66,7 @@ def check(
     drop_last: Any,
     null_policy: Any,
     fill_value: Any,
+    dtypes: Any,
     timeout: Any,
     close_timeout: Any,
     progress: Any,
@@ -70,10 +74,14 @@ def check(
     on_bad_file: Any,
 ) -> Settings:
     """All arguments of a loader but its source, checked. Raises TypeError or ValueError naming the argument."""
-    check_choice("batch_format", batch_format, ("numpy",))
+    check_choice("batch_format", batch_format, BATCH_FORMATS)
     policy = check_choice("null_policy", null_policy, tuple(NULL_POLICIES))
     if fill_value is not None and policy == "error":
         raise ValueError('fill_value is for null_policy="fill" and "mask"; null_policy is "error"')
+    if batch_format != "numpy" and policy != "error":
+        raise ValueError(f'null_policy={policy!r} is for batch_format="numpy": {batch_format!r} keeps nulls')
+    if batch_format != "numpy" and dtypes is not None:
+        raise ValueError(f'dtypes is for batch_format="numpy", not {batch_format!r}')
     return Settings(
         batch_size=check_integer("batch_size", batch_size, least=1),
         columns=check_columns(columns),
@@ -94,6 +102,8 @@ def check(
         drop_last=check_bool("drop_last", drop_last),
         null_policy=policy,
         fill_value=check_fill_value(fill_value),
+        batch_format=str(batch_format),
+        dtypes=check_dtypes(dtypes),
         timeout=None if timeout is None else check_seconds("timeout", timeout, allow_zero=False),
         close_timeout=check_seconds("close_timeout", close_timeout, allow_zero=True),
         progress=check_bool("progress", progress),
@@ -205,4 +215,17 @@ def check_fill_value(value: Any) -> dict[str, Any]:
     for name in value:
         if not isinstance(name, str):
             raise TypeError(f"fill_value must have column names as keys, not {type(name).__name__}")
+    return dict(value)
+
+
+def check_dtypes(value: Any) -> dict[str, str]:
+    """A mapping from column to what its values become."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"dtypes must be a dict of {{column: dtype}}, not {type(value).__name__}")
+    for name, dtype in value.items():
+        if not isinstance(name, str):
+            raise TypeError(f"dtypes must have column names as keys, not {type(name).__name__}")
+        check_choice(f"dtypes[{name!r}]", dtype, ("dictionary",))
     return dict(value)

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from . import _arguments, _paths
 from ._arguments import Settings
 from ._bad_files import BadFiles
 from ._errors import SourceError, UnsupportedError
+from ._forms import make_forms
 from ._machine import default_memory_limit
 from ._partitions import hive_partitions
 from ._sources import open_files
@@ -32,7 +34,10 @@ _NUMBERED = re.compile(r"(.*?)[0-9]+([^0-9]*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class ArrayFigures:
-    """One entry of a batch: dtype and shape of a numpy array, "rows" standing for the batch's; or "ArrowColumn"."""
+    """One entry of a batch: dtype and shape of a numpy array, "rows" standing for the batch's rows.
+
+    What is no array has no shape: "ArrowColumn", or the dtypes of a list's values and offsets, "(float32, int64)".
+    """
 
     name: str
     kind: str
@@ -113,7 +118,8 @@ def inspect(
     settings = _arguments.check(
         batch_size=batch_size, columns=columns, partitioning=partitioning, on_bad_file=on_bad_file,
         batch_format="numpy", memory_limit=None, prefetch_batches=None, num_threads=None, preserve_order=False,
-        drop_last=False, null_policy="error", fill_value=None, timeout=None, close_timeout=1.0, progress=False,
+        drop_last=False, null_policy="error", fill_value=None, dtypes=None, timeout=None, close_timeout=1.0,
+        progress=False,
     )  # fmt: skip
     settings = replace(settings, memory_limit=_arguments.MOST)  # so that a plan of any size is made
     refused: dict[str, str] = {}
@@ -179,7 +185,8 @@ def _readers(provider: Any) -> list[str]:
 
 
 def _plan(provider: Any, settings: Settings) -> Any:
-    loader = make_core_loader(provider.make_source(), provider.schema, settings)
+    forms = make_forms(provider.schema, settings.batch_format, settings.dtypes)
+    loader = make_core_loader(provider.make_source(), provider.schema, forms, settings)
     try:
         return loader.plan()
     finally:
@@ -216,11 +223,18 @@ def _arrays(schema: pa.Schema) -> dict[str, list[ArrayFigures]]:
 
 
 def _array_figures(name: str, array: Any) -> ArrayFigures:
-    if isinstance(array, tuple):  # values and offsets
-        return ArrayFigures(name, f"({', '.join(str(part.dtype) for part in array)})", [])
-    if not hasattr(array, "dtype"):
-        return ArrayFigures(name, type(array).__name__, [])
-    return ArrayFigures(name, str(array.dtype), ["rows", *array.shape[1:]])
+    if isinstance(array, np.ndarray):
+        return ArrayFigures(name, str(array.dtype), ["rows", *array.shape[1:]])
+    return ArrayFigures(name, _kind_of(array), [])
+
+
+def _kind_of(value: Any) -> str:
+    """Of a list's values and offsets as a tuple, of a struct inside it as a dict; else a dtype or a class."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_kind_of, value))})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_kind_of(part)}' for name, part in value.items())}}}"
+    return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _unreadable_columns(

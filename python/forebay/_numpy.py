@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ._columns import unknown_column_message
-from ._errors import UnsupportedError
-
-
-def batch_dtypes(schema: pa.Schema) -> list[np.dtype[Any] | None]:
-    """The dtype of each column's elements in a batch; None for string and binary columns.
-
-    A fixed-size list has the dtype of its elements. Raises UnsupportedError naming column and type for a type that
-    cannot be a batch column: extension types, of which the core sees the storage only. It refuses all others itself.
-    """
-    dtypes = []
-    for field in schema:
-        try:
-            dtypes.append(element_dtype(element_type(field.type)))
-        except TypeError:
-            raise UnsupportedError(
-                f"column {field.name!r} has type {field.type}, which cannot be a batch column: "
-                "leave it out with columns="
-            ) from None
-    return dtypes
-
-
-def element_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a column's elements: a fixed-size list's value type, else the type itself."""
-    return kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+from ._types import decoded, fields_of, is_binary, is_list, storage_of
 
 
 def element_dtype(kind: pa.DataType) -> np.dtype[Any] | None:
-    """The numpy dtype of one element as a batch stores it; None for string and binary."""
+    """The numpy dtype of one element as a batch stores it; None for strings, binary and decimals.
+
+    Raises TypeError for a type that is no plain element.
+    """
     types = pa.types
+    if types.is_null(kind):
+        return np.dtype(np.float64)
     if types.is_boolean(kind):
         return np.dtype(np.bool_)
     if types.is_integer(kind) or types.is_floating(kind):
@@ -51,33 +34,61 @@ def element_dtype(kind: pa.DataType) -> np.dtype[Any] | None:
         return np.dtype(f"datetime64[{kind.unit}]")
     if types.is_duration(kind) or types.is_time(kind):
         return np.dtype(f"timedelta64[{kind.unit}]")
-    if (
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_binary(kind)
-        or types.is_large_binary(kind)
-    ):
+    if is_binary(kind) or types.is_fixed_size_binary(kind) or types.is_decimal(kind):
         return None
     raise TypeError(f"{kind} has no numpy form")
 
 
-def fill_bytes(schema: pa.Schema, fill_value: Mapping[str, Any]) -> list[tuple[int, bytes]]:
-    """(column, bytes) for each entry of fill_value: one element as the batch stores it, or the bytes of a string.
+def fill_bytes(schema: pa.Schema, fill_value: Mapping[str, Any]) -> list[tuple[int, int, bytes]]:
+    """(column, leaf, bytes) for each entry of fill_value: one element as the batch stores it, or the bytes of a string.
 
+    A key is the name of a column, or the dotted name of a field of a struct; of a list it is the elements' value.
     Raises ValueError for a column that is not among the chosen, TypeError or ValueError for a value that the column's
     type cannot hold exactly (a float for an integer column, say).
     """
     fills = []
     for name, value in fill_value.items():
-        column = schema.get_field_index(name)
-        if column < 0:
-            raise ValueError(unknown_column_message(name, schema.names, "fill_value: the chosen columns"))
-        fills.append((column, _element_bytes(name, element_type(schema.field(column).type), value)))
+        column, leaf, kind = _fill_target(schema, name)
+        fills.append((column, leaf, _element_bytes(name, kind, value)))
     return fills
 
 
+def _fill_target(schema: pa.Schema, name: str) -> tuple[int, int, pa.DataType]:
+    """The column and leaf that a key of fill_value names, and the type of what is filled."""
+    leaves = {
+        dotted: (number, place, kind)
+        for number, column in enumerate(schema)
+        for place, (dotted, kind) in enumerate(_leaves(column.name, column))
+    }
+    if name not in leaves:
+        raise ValueError(unknown_column_message(name, list(leaves), "fill_value: the chosen columns"))
+    number, place, kind = leaves[name]
+    element = kind
+    while is_list(element) or pa.types.is_fixed_size_list(element):
+        if pa.types.is_map(element):
+            break
+        element = decoded(element.value_type)
+    if pa.types.is_nested(element) or isinstance(element, pa.BaseExtensionType):
+        raise ValueError(f"fill_value[{name!r}]: a column of {kind} cannot have one")
+    return number, place, element
+
+
+def _leaves(name: str, column: pa.Field) -> Iterator[tuple[str, pa.DataType]]:
+    """The keys that a column becomes in a batch, with their types."""
+    storage = storage_of(name, column)
+    if pa.types.is_struct(storage.kind):
+        for part in fields_of(storage.kind):
+            yield from _leaves(f"{name}.{part.name}", part)
+    else:
+        yield name, pa.bool_() if storage.is_bool8 else decoded(storage.kind)
+
+
 def _element_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
+    if pa.types.is_null(kind):
+        kind = pa.float64()
     dtype = element_dtype(kind)
+    if pa.types.is_decimal(kind):
+        return _decimal_bytes(name, kind, value)
     if dtype is None:
         return _string_bytes(name, kind, value)
     if dtype.kind in "mM":
@@ -99,14 +110,26 @@ def _element_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
     return element.tobytes()
 
 
+def _decimal_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
+    if isinstance(value, bool) or not isinstance(value, (Decimal, int)):
+        raise _misfit(name, kind, value)
+    try:
+        buffer = pa.array([Decimal(value)], type=kind).buffers()[1]
+    except (pa.ArrowException, ArithmeticError) as error:
+        raise ValueError(f"fill_value[{name!r}] cannot be {value!r} in a column of {kind}: {error}") from None
+    return bytes(buffer.to_pybytes()[: kind.byte_width])
+
+
 def _string_bytes(name: str, kind: pa.DataType, value: Any) -> bytes:
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         if isinstance(value, str):
             try:
                 return value.encode()
             except UnicodeEncodeError as error:
                 raise ValueError(f"fill_value[{name!r}] cannot be written as UTF-8: {error}") from None
     elif isinstance(value, (bytes, bytearray, memoryview)):
+        if pa.types.is_fixed_size_binary(kind) and len(value) != kind.byte_width:
+            raise ValueError(f"fill_value[{name!r}] must have {kind.byte_width} bytes, not {len(value)}")
         return bytes(value)
     raise _misfit(name, kind, value)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ._parquet_pages import Chunk, ChunkPages, read_chunk_pages
 from ._thrift import MalformedThrift
+from ._types import decoded, fields_of, is_list
 
 BUFFER_BYTES = 64 << 10  # of an open column's input stream
 
@@ -116,22 +117,32 @@ def column_cost(field: pa.Field, leaves: list[tuple[Any, LeafChunks]], descripto
     cost = ColumnCost()
     row_bytes = 0.0
     weight = 0.0
-    for schema, chunks in leaves:
+    kinds = _leaf_types(field.type)
+    if len(kinds) != len(leaves):  # a type that Arrow stores otherwise than Parquet
+        kinds = [(None, bool(schema.max_repetition_level)) for schema, _ in leaves]
+    for (schema, chunks), (kind, is_in_list) in zip(leaves, kinds, strict=True):
+        values = max(1.0, chunks.values / chunks.rows) if is_in_list and chunks.rows else 1.0
         pages, are_known = _pages(chunks.largest, descriptor)
         cost.are_pages_known = cost.are_pages_known and are_known
         cost.page_bytes += BUFFER_BYTES + pages.uncompressed_bytes
         cost.transient_bytes = max(cost.transient_bytes, pages.compressed_bytes)
         if schema.physical_type == "BYTE_ARRAY":
             mean = _mean_value_bytes(chunks, pages)
-            cost.string_bytes += mean
+            # Below a list the batch stores the lengths beside the bytes.
+            cost.string_bytes += int(values * (mean + (8 if is_in_list else 0)) + 1)
             # A decoder of plain strings reserves what is left of its page at once.
             cost.decoder_bytes += (
                 pages.dictionary_bytes + pages.dictionary_values * _DICTIONARY_ENTRY_BYTES + pages.data_bytes
             )
-            row_bytes += 3 * mean + _STRING_ROW_BYTES
-            weight += mean + 6
+            row_bytes += values * (3 * mean + _STRING_ROW_BYTES + (_LIST_ELEMENT_BYTES if is_in_list else 0))
+            row_bytes += _LIST_ROW_BYTES if is_in_list else 0
+            weight += values * (mean + 6)
         else:
-            leaf_row_bytes, values, width = _fixed_row_bytes(field.type, schema, chunks)
+            leaf_row_bytes, values, width = _fixed_row_bytes(kind, schema, chunks)
+            if (
+                is_in_list
+            ):  # dates and times are widened, validity may be stored, and so may lengths of inner lists
+                cost.string_bytes += int(values * (max(width, 8) + 1 + 8) + 1)
             cost.decoder_bytes += pages.dictionary_values * max(width, _physical_bytes(schema))
             row_bytes += leaf_row_bytes
             weight += values * (width + 6)
@@ -153,15 +164,37 @@ def _physical_bytes(schema: Any) -> int:
     return _PHYSICAL_BYTES.get(schema.physical_type) or max(1, schema.length)
 
 
-def _fixed_row_bytes(kind: pa.DataType, schema: Any, chunks: LeafChunks) -> tuple[float, int, int]:
+def _leaf_types(kind: pa.DataType) -> list[tuple[pa.DataType | None, bool]]:
+    """The types of a column's leaves in Parquet's order, and whether each lies below a list of any size.
+
+    A fixed-size list of plain elements is one leaf.
+    """
+    kind = decoded(kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _leaf_types(kind.storage_type)
+    if pa.types.is_map(kind) or pa.types.is_struct(kind):
+        is_map = pa.types.is_map(kind)
+        return [(leaf, is_map or below) for part in fields_of(kind) for leaf, below in _leaf_types(part.type)]
+    if is_list(kind):
+        return [(leaf, True) for leaf, _ in _leaf_types(kind.value_type)]
+    if pa.types.is_fixed_size_list(kind):
+        inner = _leaf_types(kind.value_type)
+        is_plain = len(inner) == 1 and not inner[0][1] and not pa.types.is_nested(decoded(kind.value_type))
+        return [(kind, False)] if is_plain else [(leaf, True) for leaf, _ in inner]
+    return [(kind, False)]
+
+
+def _fixed_row_bytes(kind: pa.DataType | None, schema: Any, chunks: LeafChunks) -> tuple[float, int, int]:
     """Bytes that a row of a fixed-width leaf takes while decoded, its values a row, and their width in bytes.
 
     The piece before stays alive (pyarrow's iterator keeps it until the next one is complete), the buffer of raw values
     grows by doubling, and a type that Parquet stores in another width is converted into a buffer of its own.
     """
     values = max(1, -(-chunks.values // chunks.rows)) if chunks.rows else 1
-    is_list = pa.types.is_fixed_size_list(kind)
-    if is_list:
+    if kind is None:
+        kind = pa.binary(max(1, _physical_bytes(schema)))
+    is_fixed_list = pa.types.is_fixed_size_list(kind)
+    if is_fixed_list:
         values = max(values, kind.list_size)
         kind = kind.value_type
     physical = _physical_bytes(schema)
@@ -177,7 +210,7 @@ def _fixed_row_bytes(kind: pa.DataType, schema: Any, chunks: LeafChunks) -> tupl
         or (pa.types.is_timestamp(kind) and schema.physical_type == "INT64")
     )
     value_bytes = width + 2 * physical + (0 if is_stored_as_read else width)
-    if is_list or schema.max_repetition_level:
+    if is_fixed_list or schema.max_repetition_level:
         return values * (value_bytes + _LIST_ELEMENT_BYTES) + _LIST_ROW_BYTES, values, width
     return value_bytes + (_NULLABLE_BYTES if schema.max_definition_level else 0), 1, width
 

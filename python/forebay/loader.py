@@ -12,7 +12,8 @@ from . import _arguments, _ext
 from ._arguments import Settings
 from ._column import ArrowColumn
 from ._errors import ForkedLoaderError
-from ._numpy import batch_dtypes, fill_bytes
+from ._forms import Forms, make_forms
+from ._numpy import fill_bytes
 from ._progress import LiveLine, Progress
 from ._sources import open_source
 from ._stats import Plan, Stats, bytes_text
@@ -47,7 +48,13 @@ class Loader:
     batch_format
         "numpy": a dict of numpy arrays. Integers, floats and bool keep their dtype; dates and timestamps become
         datetime64 (instants of UTC), times and durations timedelta64; a fixed-size list becomes an array of shape
-        (rows, list size); strings and binary become `forebay.ArrowColumn`.
+        (rows, list size), nested ones of (rows, ...), and tensors (Arrow's and Ray's extension types) of their shape;
+        strings, binary and decimals become `forebay.ArrowColumn`. A list of any other size, and a map, is a pair
+        (values, offsets): row i has values[offsets[i]:offsets[i + 1]]. The fields of a struct have dotted names. A
+        dictionary-encoded or run-end encoded column is decoded.
+        "pyarrow": a pyarrow.RecordBatch over the batch's memory, nulls kept; its types are those of `schema`.
+        "pandas": a pandas.DataFrame made from that. What pandas copies for it is pandas' own and not counted; what it
+        does not copy, strings say, stays the batch's.
     memory_limit
         Bytes, as an int or as text such as "256MiB". None: 1 GiB, or an eighth of what the machine or its control
         group grants if that is less. Stack, Python objects and memory that the caller owned before are not counted.
@@ -65,7 +72,11 @@ class Loader:
         False or an empty string, or what fill_value says. "mask": as "fill", and "<name>.valid" is a bool array of
         shape (rows,), false where the row is null.
     fill_value
-        {column: value}: what stands for nulls under "fill" and "mask".
+        {column: value}: what stands for nulls under "fill" and "mask". A field of a struct has its dotted name; for a
+        column of lists it is what stands for null elements.
+    dtypes
+        {column: "dictionary"}: a pair (codes, dictionary), an int32 array of shape (rows,) and the distinct values of
+        this batch in order of appearance, for any column of plain values. For batch_format="numpy".
     timeout
         Seconds that one next() may take before it raises LoaderTimeoutError; None to wait.
     close_timeout
@@ -113,6 +124,7 @@ class Loader:
         drop_last: bool = False,
         null_policy: str = "error",
         fill_value: Mapping[str, Any] | None = None,
+        dtypes: Mapping[str, str] | None = None,
         timeout: float | None = None,
         close_timeout: float = 1.0,
         progress: bool = False,
@@ -130,6 +142,7 @@ class Loader:
             drop_last=drop_last,
             null_policy=null_policy,
             fill_value=fill_value,
+            dtypes=dtypes,
             timeout=timeout,
             close_timeout=close_timeout,
             progress=progress,
@@ -137,9 +150,10 @@ class Loader:
             on_bad_file=on_bad_file,
         )
         opened = open_source(source, settings)
-        self._schema = opened.schema
+        forms = make_forms(opened.schema, settings.batch_format, settings.dtypes)
+        self._schema = forms.schema
         self._bad_files = opened.bad_files
-        self._ext = make_core_loader(opened.core, opened.schema, settings)
+        self._ext = make_core_loader(opened.core, opened.schema, forms, settings)
         self._plan = Plan(**self._ext.plan())
         self._progress = settings.progress
         self._epoch = 0
@@ -223,8 +237,8 @@ def _one_epoch(loader: Loader) -> Iterator[Batch]:
         yield from loader
 
 
-def make_core_loader(core_source: Any, schema: pa.Schema, settings: Settings) -> _ext.Loader:
-    """The core's loader over a source, of which schema are the chosen columns."""
+def make_core_loader(core_source: Any, schema: pa.Schema, forms: Forms, settings: Settings) -> _ext.Loader:
+    """The core's loader over a source, of which schema are the chosen columns, and forms what becomes of them."""
     return _ext.Loader(
         core_source,
         batch_rows=settings.batch_size,
@@ -235,8 +249,10 @@ def make_core_loader(core_source: Any, schema: pa.Schema, settings: Settings) ->
         drop_last=settings.drop_last,
         null_policy=_arguments.NULL_POLICIES[settings.null_policy],
         fill_values=fill_bytes(schema, settings.fill_value),
-        dtypes=batch_dtypes(schema),
+        outputs=forms.outputs,
+        column_options=forms.column_options,
         column_class=ArrowColumn,
+        convert=forms.convert,
         timeout=settings.timeout,
         close_timeout=settings.close_timeout,
     )

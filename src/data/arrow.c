@@ -1,190 +1,18 @@
 /*
- * Arrow C data that comes in: checks of blocks and schemas, calls of streams.
+ * Arrow C data that comes in: releases, calls of streams, checks of their schemas. src/data/arrow_block.c checks blocks.
  *
- * A block is checked once, before a buffer of it is read; src/data/copy relies on everything checked here.
- * Locking: none. A block or stream is used by one thread at a time.
+ * Locking: none. A stream is used by one thread at a time.
  */
 #include "data/arrow.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "data/text.h"
 
-/* Where in a block something is wrong, for the error. */
-struct part {
-    const struct fb__column_layout *column; /* NULL: the block itself */
-    bool is_item;                           /* the elements of a fixed-size list */
-};
-
-static int fail_part(const struct part *part, struct fb_error *error, const char *problem)
-{
-    if (part->column == NULL) return fb__fail(error, EINVAL, "malformed Arrow block: the struct %s", problem);
-    return fb__fail(error, EINVAL, "malformed Arrow block: column '%.*s' (format \"%.*s\")%s %s",
-                    fb__text_shown_bytes(part->column->name), part->column->name,
-                    fb__text_shown_bytes(part->column->format), part->column->format,
-                    part->is_item ? ", its list elements: the array" : "", problem);
-}
-
-/* ---- blocks -------------------------------------------------------------------------------------------------- */
-
-struct shape {
-    int64_t buffer_count;
-    int64_t child_count;
-    uint64_t unit_bytes; /* most bytes that one more row takes anywhere, at least 1 */
-};
-
-static int check_counts(const struct part *part, const struct ArrowArray *array, const struct shape *shape,
-                        struct fb_error *error)
-{
-    if (array == NULL || array->release == NULL) return fail_part(part, error, "is missing or was released");
-    if (array->length < 0) return fail_part(part, error, "has a negative length");
-    if (array->offset < 0) return fail_part(part, error, "has a negative offset");
-    if (array->null_count < -1 || array->null_count > array->length)
-        return fail_part(part, error, "has a null count that is not between -1 and its length");
-    uint64_t end = (uint64_t)array->length + (uint64_t)array->offset;
-    uint64_t bytes;
-    if (__builtin_mul_overflow(end, shape->unit_bytes, &bytes) || bytes > FB__MOST_BYTES)
-        return fail_part(part, error, "passes 2^62 bytes");
-    if (array->dictionary != NULL) return fail_part(part, error, "has a dictionary that its schema does not have");
-    if (array->n_buffers != shape->buffer_count) return fail_part(part, error, "has a wrong number of buffers");
-    if (array->n_children != shape->child_count) return fail_part(part, error, "has a wrong number of children");
-    if (shape->child_count > 0 && array->children == NULL) return fail_part(part, error, "has no array of children");
-    return 0;
-}
-
-/* What every array of length > 0 needs: its buffers, and nulls only where there is a bitmap of them. */
-static int check_buffers(const struct part *part, const struct ArrowArray *array, struct fb_error *error)
-{
-    if (array->length == 0) return 0;
-    if (array->buffers == NULL) return fail_part(part, error, "has no array of buffers");
-    if (array->null_count > 0 && array->buffers[0] == NULL)
-        return fail_part(part, error, "has nulls but no validity buffer");
-    if (array->n_buffers > 1 && array->buffers[1] == NULL)
-        return fail_part(part, error, array->n_buffers == 2 ? "has no data buffer" : "has no offsets buffer");
-    return 0;
-}
-
-/* Whether bits [first, first + count) are all set. */
-static bool bits_are_set(const uint8_t *bits, uint64_t first, uint64_t count)
-{
-    for (uint64_t i = first; i < first + count;) {
-        if (i % 8 == 0 && first + count - i >= 8) {
-            if (bits[i / 8] != 0xFF) return false;
-            i += 8;
-        } else {
-            if ((bits[i / 8] >> (i % 8) & 1) == 0) return false;
-            i++;
-        }
-    }
-    return true;
-}
-
-/*
- * First and last of count + 1 offsets from offset number first on; false where one is negative or they run backwards.
- * Both show in a sign bit: that of an offset, or that of a difference of two that are not negative (it cannot wrap).
- * The loops gather these bits and have no exit, so that they are vectorised.
- */
-static bool read_offsets_32(const uint8_t *offsets, uint64_t first, uint64_t count, int64_t *least, int64_t *most)
-{
-    const uint8_t *at = offsets + first * 4;
-    uint32_t low, high, signs;
-    memcpy(&low, at, 4);
-    memcpy(&high, at + count * 4, 4);
-    signs = low;
-    for (uint64_t i = 0; i < count; i++) {
-        uint32_t here, next;
-        memcpy(&here, at + i * 4, 4);
-        memcpy(&next, at + i * 4 + 4, 4);
-        signs |= next | (next - here);
-    }
-    *least = (int32_t)low;
-    *most = (int32_t)high;
-    return signs >> 31 == 0;
-}
-
-static bool read_offsets_64(const uint8_t *offsets, uint64_t first, uint64_t count, int64_t *least, int64_t *most)
-{
-    const uint8_t *at = offsets + first * 8;
-    uint64_t signs;
-    memcpy(&signs, at, 8);
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t here, next;
-        memcpy(&here, at + i * 8, 8);
-        memcpy(&next, at + i * 8 + 8, 8);
-        signs |= next | (next - here);
-    }
-    memcpy(least, at, 8);
-    memcpy(most, at + count * 8, 8);
-    return signs >> 63 == 0;
-}
-
-static int check_offsets(const struct part *part, const struct ArrowArray *array, struct fb_error *error)
-{
-    if (array->length == 0) return 0;
-    int64_t least, most;
-    bool is_good =
-        part->column->offset_bytes == 4
-            ? read_offsets_32(array->buffers[1], (uint64_t)array->offset, (uint64_t)array->length, &least, &most)
-            : read_offsets_64(array->buffers[1], (uint64_t)array->offset, (uint64_t)array->length, &least, &most);
-    if (!is_good) return fail_part(part, error, "has offsets that are negative or run backwards");
-    if ((uint64_t)most > FB__MOST_BYTES) return fail_part(part, error, "passes 2^62 bytes");
-    if (most > least && array->buffers[2] == NULL) return fail_part(part, error, "has no data buffer");
-    return 0;
-}
-
-/* row_count: the rows that the block's own offset and length reach of it. */
-static int check_column(const struct fb__column_layout *column, const struct ArrowArray *array, uint64_t row_count,
-                        struct fb_error *error)
-{
-    const struct part part = {.column = column};
-    uint64_t value_bytes = column->source_bytes > 0 ? column->source_bytes : 1;
-    struct shape shape = {.buffer_count = 2, .unit_bytes = value_bytes};
-    if (column->is_list) {
-        shape = (struct shape){1, 1, column->list_size > 0 ? column->list_size * value_bytes : 1};
-    } else if (column->kind == FB_COLUMN_BINARY) {
-        shape = (struct shape){3, 0, column->offset_bytes};
-    }
-    int rc = check_counts(&part, array, &shape, error);
-    if (rc != 0) return rc;
-    if ((uint64_t)array->length < row_count) return fail_part(&part, error, "is shorter than its block");
-    rc = check_buffers(&part, array, error);
-    if (rc != 0) return rc;
-    if (column->kind == FB_COLUMN_BINARY) return check_offsets(&part, array, error);
-    if (!column->is_list) return 0;
-
-    const struct part item_part = {.column = column, .is_item = true};
-    const struct ArrowArray *items = array->children[0];
-    rc = check_counts(&item_part, items, &(struct shape){2, 0, value_bytes}, error);
-    if (rc != 0) return rc;
-    /* Within 2^62 by check_counts: rows times list size is at most rows times unit_bytes. */
-    uint64_t item_count = ((uint64_t)array->offset + (uint64_t)array->length) * column->list_size;
-    if ((uint64_t)items->length < item_count) return fail_part(&item_part, error, "is shorter than the lists over it");
-    return check_buffers(&item_part, items, error);
-}
-
-int fb__arrow_check_block(const struct fb__layout *layout, const uint32_t *columns, uint32_t column_count,
-                          const struct ArrowArray *block, struct fb_error *error)
-{
-    const struct part part = {.column = NULL};
-    int rc = check_counts(&part, block, &(struct shape){1, column_count, 1}, error);
-    if (rc == 0) rc = check_buffers(&part, block, error);
-    if (rc != 0) return rc;
-    if (block->length > 0 && block->null_count != 0 && block->buffers[0] != NULL &&
-        !bits_are_set(block->buffers[0], (uint64_t)block->offset, (uint64_t)block->length))
-        return fail_part(&part, error, "has null rows");
-    if (block->null_count > 0) return fail_part(&part, error, "has null rows");
-
-    uint64_t row_count = (uint64_t)block->offset + (uint64_t)block->length;
-    for (uint32_t i = 0; i < column_count; i++) {
-        uint32_t column = columns != NULL ? columns[i] : i;
-        assert(column < layout->column_count);
-        rc = check_column(&layout->columns[column], block->children[i], row_count, error);
-        if (rc != 0) return rc;
-    }
-    return 0;
-}
+/* ---- releases ------------------------------------------------------------------------------------------------ */
 
 void fb__arrow_release_array(struct ArrowArray *array)
 {
@@ -272,23 +100,90 @@ static const char *shown_format(const struct ArrowSchema *field)
     return fb__text_is_utf8(field->format) ? field->format : "not UTF-8";
 }
 
-static int check_stream_field(const struct fb__column_layout *column, const struct ArrowSchema *field,
-                              struct fb_error *error)
+/* Where a stream's schema differs from the layout's. */
+struct stream_field {
+    const struct fb__layout *layout;
+    uint32_t column;
+    uint32_t node;
+    struct fb_error *error;
+};
+
+static int fail_field(const struct stream_field *at, const char *given, const char *wanted)
 {
-    int shown = fb__text_shown_bytes(column->name);
-    if (field != NULL && field->release != NULL && field->dictionary != NULL)
-        return fb__fail(error, EINVAL, "column '%.*s' is dictionary-encoded in the stream and plain in the schema",
-                        shown, column->name);
-    if (field == NULL || field->release == NULL || !format_is(field, column->format))
-        return fb__fail(error, EINVAL, "column '%.*s' has format \"%s\" in the stream and \"%s\" in the schema", shown,
-                        column->name, shown_format(field), column->format);
-    if (!column->is_list) return 0;
-    const struct ArrowSchema *item = field->n_children == 1 && field->children != NULL ? field->children[0] : NULL;
-    if (item == NULL || item->release == NULL || item->dictionary != NULL || !format_is(item, column->item_format))
-        return fb__fail(error, EINVAL,
-                        "column '%.*s' has list elements of format \"%s\" in the stream and \"%s\" in the schema",
-                        shown, column->name, shown_format(item), column->item_format);
+    char name[FB__NAME_SHOWN_BYTES + 1];
+    fb__layout_name(at->layout, at->column, at->node, name, sizeof name);
+    uint32_t parent = at->layout->nodes[at->node].parent;
+    enum fb__node_kind kind = parent == FB__NONE ? FB__NODE_STRUCT : at->layout->nodes[parent].kind;
+    const char *part = kind == FB__NODE_STRUCT       ? ""
+                       : kind == FB__NODE_DICTIONARY ? " a dictionary of"
+                       : kind == FB__NODE_RUN_END    ? " run-end encoded values of"
+                                                     : " list elements of";
+    return fb__fail(at->error, EINVAL, "column '%s' has%s %s in the stream and %s in the schema", name, part, given,
+                    wanted);
+}
+
+static int fail_format(const struct stream_field *at, const struct ArrowSchema *field)
+{
+    const char *wanted = at->layout->nodes[at->node].format;
+    char given_text[120], wanted_text[120];
+    (void)snprintf(given_text, sizeof given_text, "format \"%.*s\"", (int)fb__text_valid_bytes(shown_format(field), 80),
+                   shown_format(field));
+    (void)snprintf(wanted_text, sizeof wanted_text, "\"%.*s\"", (int)fb__text_valid_bytes(wanted, 80), wanted);
+    return fail_field(at, given_text, wanted_text);
+}
+
+static int check_stream_field(const struct stream_field *at, const struct ArrowSchema *field);
+
+static int check_stream_child(const struct stream_field *at, uint32_t child, const struct ArrowSchema *field)
+{
+    struct stream_field inner = *at;
+    inner.node = child;
+    return check_stream_field(&inner, field);
+}
+
+/* Fields of a struct are told apart by their names; those of a map are what they are by their order. */
+static int check_stream_names(const struct stream_field *at, const struct ArrowSchema *field)
+{
+    const struct fb__node *node = &at->layout->nodes[at->node];
+    if (node->parent != FB__NONE && strcmp(at->layout->nodes[node->parent].format, "+m") == 0) return 0;
+    for (uint32_t i = 0; i < node->child_count; i++) {
+        const struct ArrowSchema *child = field->children[i];
+        const char *name = at->layout->nodes[node->first_child + i].name;
+        struct stream_field inner = *at;
+        inner.node = node->first_child + i;
+        if (child == NULL || child->release == NULL) return fail_format(&inner, child);
+        if (child->name == NULL || strcmp(child->name, name) != 0)
+            return fail_field(&inner, "another name", "this one");
+    }
     return 0;
+}
+
+/* As deep as the layout's nodes are. */
+static int check_stream_field(const struct stream_field *at, const struct ArrowSchema *field)
+{
+    const struct fb__node *node = &at->layout->nodes[at->node];
+    bool is_dictionary = node->kind == FB__NODE_DICTIONARY;
+    if (field == NULL || field->release == NULL) return fail_format(at, field);
+    if (field->dictionary != NULL && !is_dictionary) return fail_field(at, "dictionary-encoded values", "plain ones");
+    if (field->dictionary == NULL && is_dictionary) return fail_field(at, "plain values", "dictionary-encoded ones");
+    if (!format_is(field, node->format)) return fail_format(at, field);
+    if (is_dictionary) return check_stream_child(at, node->first_child, field->dictionary);
+
+    int64_t child_count = node->kind == FB__NODE_RUN_END ? 2 : (int64_t)node->child_count;
+    if (field->n_children != child_count || (child_count > 0 && field->children == NULL))
+        return fail_field(at, "another number of children", "its own");
+    if (node->kind == FB__NODE_RUN_END) {
+        static const char *const formats[] = {"s", "i", "l"};
+        const char *wanted = formats[node->source_bytes == 2 ? 0 : node->source_bytes == 4 ? 1 : 2];
+        const struct ArrowSchema *ends = field->children[0];
+        if (ends == NULL || ends->release == NULL || ends->dictionary != NULL || !format_is(ends, wanted))
+            return fail_field(at, "other run ends", "its own");
+        return check_stream_child(at, node->first_child, field->children[1]);
+    }
+    int rc = node->kind == FB__NODE_STRUCT ? check_stream_names(at, field) : 0;
+    for (uint32_t i = 0; i < node->child_count && rc == 0; i++)
+        rc = check_stream_child(at, node->first_child + i, field->children[i]);
+    return rc;
 }
 
 int fb__arrow_check_stream_schema(const struct fb__layout *layout, const uint32_t *columns, uint32_t column_count,
@@ -303,7 +198,8 @@ int fb__arrow_check_stream_schema(const struct fb__layout *layout, const uint32_
     for (uint32_t i = 0; i < column_count; i++) {
         uint32_t column = columns != NULL ? columns[i] : i;
         assert(column < layout->column_count);
-        int rc = check_stream_field(&layout->columns[column], schema->children[i], error);
+        const struct stream_field at = {layout, column, layout->columns[column].root, error};
+        int rc = check_stream_field(&at, schema->children[i]);
         if (rc != 0) return rc;
     }
     return 0;

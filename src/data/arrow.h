@@ -12,17 +12,22 @@
 
 /*
  * Checks a struct array against the chosen columns of a layout: children[i] is layout column columns[i]
- * (columns NULL: all of them in order). Checked of the struct and of each column, and of a fixed-size list's child:
- * not released; length, offset >= 0; null_count >= -1 and <= length; length + offset, times width, within 2^62;
- * numbers of buffers and children as the type has; no dictionary; buffers present where length > 0 demands one
- * (a validity buffer may be NULL only where null_count is 0 or -1); a struct's own nulls are refused (EINVAL);
- * children long enough for parent offset + length (times list size).
- * Binary offsets of the rows in range: not negative, never running backwards (EINVAL). The check of offsets is done
- * for whole array rows [offset, offset + length), once, here.
- * Returns 0 or EINVAL naming the column.
+ * (columns NULL: all of them in order). Checked of every array in it, at any depth:
+ *  - not released; length, offset >= 0; null_count >= -1 and <= length; length + offset, times the width of what is
+ *    read or stored, within 2^62; numbers of buffers and children as the type has; a dictionary where the type has one;
+ *  - buffers present where length > 0 demands one; a validity buffer may be missing only where null_count is 0 or -1.
+ *    Where it is there it decides, whatever null_count says. The block's own nulls are refused;
+ *  - long enough for the rows that are reached from above; and, of these rows: offsets not negative and never running
+ *    backwards (of null rows as well); of rows that are not null: list views, string views and dictionary indices
+ *    inside what they point into; run ends positive, rising, and up to the end of the array.
+ * Rows that the block does not reach are not looked at, but for run ends. Returns 0 or EINVAL naming the column.
  */
 FB_MUST_CHECK int fb__arrow_check_block(const struct fb__layout *layout, const uint32_t *columns, uint32_t column_count,
                                         const struct ArrowArray *block, struct fb_error *error);
+
+/* Bytes that the rows of a checked block of all columns take in the variable part of a batch, for one column. What is
+ * hidden under nulls may be counted; at most 2^62. */
+uint64_t fb__arrow_variable_bytes(const struct fb__layout *layout, uint32_t column, const struct ArrowArray *block);
 
 /* Calls release once if there is one, and marks it released. */
 void fb__arrow_release_array(struct ArrowArray *array);
@@ -37,8 +42,9 @@ FB_MUST_CHECK int fb__arrow_stream_next(struct ArrowArrayStream *stream, struct 
                                         struct fb_error *error);
 
 /*
- * Checks that a stream's schema is a struct of exactly the chosen columns with the layout's formats (names and
- * nullability may differ). EINVAL naming the column.
+ * Checks that a stream's schema is a struct of exactly the chosen columns with the layout's types, and names of fields
+ * inside structs (names of columns, list elements and map entries may differ, and nullability). EINVAL naming the
+ * column.
  */
 FB_MUST_CHECK int fb__arrow_check_stream_schema(const struct fb__layout *layout, const uint32_t *columns,
                                                 uint32_t column_count, const struct ArrowSchema *schema,

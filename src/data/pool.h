@@ -11,11 +11,16 @@
 
 #include "data/batch.h"
 
+/* What lies in one allocation with a batch's struct: where each begins, and the end. */
+struct fb__batch_shape {
+    uint64_t homes_at, pieces_at, places_at, code_counts_at, parts_at, pointers_at, bytes;
+};
+
 struct fb__pool {
     struct fb__ledger *ledger;   /* owned */
     struct fb__layout layout;    /* owned */
+    struct fb__batch_shape shape;
     struct fb__ledger_ops ledger_ops;
-    uint32_t *home_of_column;    /* owned: index into fb_batch.homes by column; NULL where no column is binary */
     uint64_t batch_bytes;        /* see fb__pool_batch_bytes() */
     _Atomic uint64_t references;
     _Atomic bool is_closed;      /* batches that come back are freed, not kept */
@@ -30,15 +35,24 @@ FB_MUST_CHECK int fb__pool_create(const struct ArrowSchema *schema, const uint64
 void fb__pool_retain(struct fb__pool *pool);
 void fb__pool_release(struct fb__pool *pool);
 
-/* Bytes a batch of the layout is booked with before any string byte beyond the estimate. */
+/* Bytes a batch of the layout is booked with before any byte of its variable part beyond the estimate; 0 where batches
+ * have capacities of their own. */
 uint64_t fb__pool_batch_bytes(const struct fb__pool *pool);
 
 /*
  * A batch for rows [index * batch_rows, +row_count), warm where there is one; waits in plan order (order: its first
- * row). Holds a reference on the pool. ENOBUFS, ECANCELED, ENOMEM.
+ * row). Where the layout's batch_rows is 0 it has room for row_count rows: a warm one whose fixed buffer is smaller gets
+ * a new one. Holds a reference on the pool. ENOBUFS, ECANCELED, ENOMEM.
  */
 FB_MUST_CHECK int fb__pool_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, uint64_t order,
                                 struct fb_batch **out, struct fb_error *error);
+
+/*
+ * As fb__pool_take(), but of no order and without waiting, for a thread that must not: the consumer's. What the batch
+ * needs beyond that while it is filled is refused likewise, with ENOBUFS.
+ */
+FB_MUST_CHECK int fb__pool_try_take(struct fb__pool *pool, uint64_t index, uint64_t row_count, struct fb_batch **out,
+                                    struct fb_error *error);
 
 /* Gives a batch back that was never delivered. */
 void fb__pool_return(struct fb_batch *batch);

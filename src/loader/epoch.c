@@ -100,6 +100,19 @@ fail_lock:
     return code;
 }
 
+void fb__epoch_skip(struct fb__epoch *epoch, uint64_t first_row, uint64_t first_batch)
+{
+    const struct fb__plan *plan = &epoch->loader->plan;
+    assert(!fb__stage_is_started(epoch->stage));
+    uint64_t unit = 0;
+    while (unit < plan->unit_count && plan->unit_start[unit + 1] <= first_row) unit++;
+    fb__lock_acquire(&epoch->lock);
+    epoch->first_row = epoch->frontier = first_row;
+    epoch->next_task = unit * plan->set_count;
+    epoch->next_complete = first_batch;
+    fb__lock_release(&epoch->lock);
+}
+
 /* The ledger's watcher; called with the ledger's lock held. */
 static void poke(void *context)
 {
@@ -110,7 +123,9 @@ int fb__epoch_start(struct fb__epoch *epoch, struct fb_error *error)
 {
     struct fb__ledger *ledger = epoch->loader->pool->ledger;
     atomic_store(&epoch->piece_rows, epoch->loader->plan.piece_rows);
-    fb__ledger_set_frontier(ledger, 0);
+    fb__ledger_set_frontier(ledger, 0); /* back from where the epoch before ended */
+    fb__ledger_set_frontier(ledger, epoch->frontier);
+    fb__stage_set_frontier(epoch->stage, epoch->frontier);
     fb__ledger_resume(ledger);
     fb__ledger_set_watch(ledger, poke, epoch->stage);
     atomic_fetch_add(&epoch->references, epoch->reader_count);

@@ -47,6 +47,7 @@ struct fb__epoch {
     /* guarded by lock */
     struct fb__parking opened;          /* a batch was opened, or could not be */
     struct fb_batch *open_batches[FB__OPEN_TABLE_SIZE];
+    uint64_t first_row;                 /* rows before it are not this epoch's readers' */
     uint64_t next_task;
     uint64_t next_complete;             /* preserve_order: the batch that comes next */
     struct fb__link window;             /* preserve_order: complete batches ahead of it, by index */
@@ -60,6 +61,9 @@ struct fb__epoch {
 /* Makes an epoch of the loader's plan; its memory is booked in FB_ACCOUNT_CORE. No thread starts. */
 FB_MUST_CHECK int fb__epoch_create(struct fb_loader *loader, struct fb__epoch **out, struct fb_error *error);
 FB_MUST_CHECK int fb__epoch_start(struct fb__epoch *epoch, struct fb_error *error);
+
+/* Before the start: rows before first_row, which batch number first_batch begins with, are delivered already. */
+void fb__epoch_skip(struct fb__epoch *epoch, uint64_t first_row, uint64_t first_batch);
 
 void fb__epoch_retain(struct fb__epoch *epoch);
 void fb__epoch_release(struct fb__epoch *epoch);

@@ -12,6 +12,10 @@
 static int check_options(const struct fb_loader_options *options, struct fb_error *error)
 {
     if (options->batch_rows == 0) return fb__fail(error, EINVAL, "batch_rows is 0, it must be at least 1");
+    if (options->storage != FB_STORAGE_DENSE && options->storage != FB_STORAGE_ARROW)
+        return fb__fail(error, EINVAL, "storage is %d, which is none", (int)options->storage);
+    if ((unsigned)options->null_policy > FB_NULLS_MASK)
+        return fb__fail(error, EINVAL, "null_policy is %d, which is none", (int)options->null_policy);
     if (options->thread_count == 0) return fb__fail(error, EINVAL, "thread_count is 0, it must be at least 1");
     if (options->prefetch_batches < FB_PREFETCH_ADAPTIVE)
         return fb__fail(error, EINVAL, "prefetch_batches is %lld, it must be 0 or more, or FB_PREFETCH_ADAPTIVE",
@@ -30,7 +34,7 @@ static int make_pool(const struct fb_loader_options *options, const struct fb_so
     for (uint64_t unit = 0; unit < source->unit_count && rows < options->batch_rows; unit++)
         rows += source->unit_rows[unit];
     if (rows < options->batch_rows) unlimited.batch_rows = rows > 0 ? rows : 1;
-    return fb__pool_create(&source->schema, source->binary_row_bytes, &unlimited, out, error);
+    return fb__pool_create(&source->schema, source->variable_row_bytes[options->storage], &unlimited, out, error);
 }
 
 int fb_loader_create(const struct fb_loader_options *options, struct fb_source *source, struct fb_loader **out,
@@ -130,9 +134,11 @@ void fb__loader_add_stage(struct fb_stage_stats *sum, const struct fb_stage_stat
 uint32_t fb_loader_end_epoch(struct fb_loader *loader, uint64_t close_timeout_ns, int64_t *unit)
 {
     if (unit) *unit = -1;
+    bool has_begun = !loader->is_over;
     loader->is_over = true;
+    fb__inline_end(&loader->inline_filler, loader->source);
     struct fb__epoch *epoch = loader->epoch;
-    if (!epoch || !fb__stage_is_started(epoch->stage)) return 0;
+    if (!epoch || !has_begun) return 0;
     /* A reference of our own keeps the stage for its figures after its threads are joined. */
     fb__epoch_retain(epoch);
     uint32_t abandoned_count = fb__epoch_end(epoch, deadline_after(close_timeout_ns), unit);
@@ -161,6 +167,8 @@ int fb_loader_begin_epoch(struct fb_loader *loader, uint64_t close_timeout_ns, s
     loader->failure = (struct fb_error){0};
     loader->first_next_ns = loader->asked_ns = loader->delivered_ns = 0;
     loader->epoch_batch_count = 0;
+    if (fb__inline_is_worthwhile(&loader->plan, loader->source, loader->prefetch_batches))
+        fb__inline_begin(&loader->inline_filler, &loader->plan);
     return 0;
 }
 
@@ -222,6 +230,10 @@ static void deliver(struct fb_loader *loader, struct fb_batch *batch, uint64_t n
     else
         fb__histogram_add(&loader->next_wait, wait_ns);
     loader->blocked_ns += wait_ns;
+    if (loader->inline_filler.is_on) {
+        loader->read_before.busy_s += (double)wait_ns / (double)FB__SECOND_NS;
+        loader->read_before.items++;
+    }
     loader->batch_count++;
     loader->row_count += batch->row_count;
     loader->bytes_out += fb__batch_bytes_out(batch);
@@ -229,6 +241,18 @@ static void deliver(struct fb_loader *loader, struct fb_batch *batch, uint64_t n
     loader->epoch_batch_count++;
     loader->asked_ns = 0;
     loader->delivered_ns = now_ns;
+}
+
+/* The next batch of the consumer's own filling. EAGAIN: the readers go on from here. */
+static int next_inline(struct fb_loader *loader, struct fb_batch **out, struct fb_error *error)
+{
+    struct fb__inline *filler = &loader->inline_filler;
+    int code = fb__inline_next(filler, &loader->plan, loader->source, loader->pool, out, error);
+    if (code != ENOBUFS) return code;
+    uint64_t row = filler->row;
+    fb__inline_end(filler, loader->source);
+    fb__epoch_skip(loader->epoch, row, filler->batch_index);
+    return EAGAIN;
 }
 
 /* The readers have ended without an error: all that was planned must have been delivered. */
@@ -269,6 +293,13 @@ int fb_loader_next(struct fb_loader *loader, uint64_t deadline_ns, bool patience
     struct fb_error local = {0};
     if (!error) error = &local;
     int code = 0;
+    if (loader->inline_filler.is_on) {
+        code = next_inline(loader, out, error);
+        if (code == 0 && *out) deliver(loader, *out, fb__clock_ns());
+        if (code == 0) return *out ? 0 : end_of_epoch(loader, error);
+        if (code != EAGAIN) return fail_epoch(loader, code, error);
+        code = 0;
+    }
     if (!fb__stage_is_started(loader->epoch->stage)) code = fb__epoch_start(loader->epoch, error);
     if (code) return fail_epoch(loader, code, error);
 

@@ -9,6 +9,7 @@
 
 #include "loader/epoch.h"
 #include "loader/histogram.h"
+#include "loader/inline.h"
 
 struct fb_loader {
     /* immutable */
@@ -29,6 +30,7 @@ struct fb_loader {
     uint64_t epoch_batch_count;  /* batches of this epoch delivered so far */
     bool is_patient;             /* waits for the user's other threads to let batches go */
     uint64_t patience_releases;  /* releases seen when that wait began */
+    struct fb__inline inline_filler; /* off where readers fill the batches */
 
     struct fb__lock stats_lock;  /* rank STATS */
     /* guarded by stats_lock */

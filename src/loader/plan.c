@@ -135,7 +135,7 @@ static uint64_t floor_bytes(const struct fb__plan *plan, const struct fb_source 
                             uint64_t piece_rows)
 {
     uint64_t bytes = add_saturating(plan->batch_bytes, plan->batch_bytes);
-    bytes = add_saturating(bytes, pool->layout.binary_bytes);
+    bytes = add_saturating(bytes, pool->layout.variable_bytes);
     return add_saturating(bytes, unit_read_bytes(plan, source, piece_rows));
 }
 

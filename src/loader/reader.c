@@ -41,7 +41,7 @@ static bool take_task(struct fb__epoch *epoch, struct fb__worker *worker, struct
         reader->set = (uint32_t)(epoch->next_task % plan->set_count);
         reader->end = plan->unit_start[unit + 1] < plan->rows ? plan->unit_start[unit + 1] : plan->rows;
         reader->has_task = has_task = true;
-        reader->position = start;
+        reader->position = start > epoch->first_row ? start : epoch->first_row;
         epoch->next_task++;
     }
     fb__lock_release(&epoch->lock);

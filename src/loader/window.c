@@ -166,9 +166,9 @@ int fb__epoch_filled(struct fb__epoch *epoch, struct fb__worker *worker, struct 
     if (!is_complete) return 0;
 
     enum fb__worker_state before = FB__WORKER_BUSY;
-    if (batch->layout->binary_count > 0) before = fb__worker_enter(worker, FB__WORKER_WAITS_BYTES);
+    if (batch->layout->home_count > 0) before = fb__worker_enter(worker, FB__WORKER_WAITS_BYTES);
     int code = fb__batch_finish(batch, error);
-    if (batch->layout->binary_count > 0) fb__worker_enter(worker, before);
+    if (batch->layout->home_count > 0) fb__worker_enter(worker, before);
     if (code) {
         fb__pool_return(batch);
         return code;

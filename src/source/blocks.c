@@ -42,23 +42,6 @@ static int open_block(struct fb_source *base, const struct fb__open_request *req
     return 0;
 }
 
-/* The blocks have every column and the request some: a view of the block with those children. */
-static int copy_columns(const struct block_cursor *cursor, const struct ArrowArray *block, struct fb_batch *batch,
-                        uint64_t place, uint64_t row_count, struct fb_error *error)
-{
-    struct fb__open_request request = cursor->request;
-    for (uint32_t i = 0; i < cursor->request.column_count; i++) {
-        struct ArrowArray view = *block;
-        view.children = &block->children[cursor->request.columns[i]];
-        request.columns = &cursor->request.columns[i];
-        request.column_count = 1;
-        int code =
-            fb__source_copy(&request, &view, cursor->row, batch, place, row_count, row_count, cursor->row, error);
-        if (code) return code;
-    }
-    return 0;
-}
-
 static int fill_from_block(struct fb_source *base, union fb__cursor_room *room, struct fb_batch *batch, uint64_t place,
                            uint64_t row_count, uint64_t *filled_rows, struct fb_error *error)
 {
@@ -66,8 +49,13 @@ static int fill_from_block(struct fb_source *base, union fb__cursor_room *room, 
     const struct ArrowArray *block = &block_source_of(base)->blocks[cursor->request.unit];
     assert(row_count <= base->unit_rows[cursor->request.unit] - cursor->row);
     *filled_rows = 0;
-    int code = copy_columns(cursor, block, batch, place, row_count, error);
-    if (code) return code;
+    /* The block has every column and the request some. */
+    for (uint32_t i = 0; i < cursor->request.column_count; i++) {
+        uint32_t column = cursor->request.columns[i];
+        int code = fb__source_copy_column(&cursor->request, column, block, block->children[column], cursor->row, batch,
+                                          place, row_count, row_count, cursor->row, error);
+        if (code) return code;
+    }
     cursor->row += row_count;
     *filled_rows = row_count;
     return 0;
@@ -110,43 +98,31 @@ static int check_blocks(struct fb__gate *gate, const struct ArrowSchema *schema,
     return code;
 }
 
-/* Bytes between the first and the last offset of a block's rows of one binary column. */
-static uint64_t string_bytes(const struct ArrowArray *block, uint32_t column, bool is_large)
-{
-    const struct ArrowArray *array = block->children[column];
-    if (block->length == 0) return 0;
-    uint64_t first = (uint64_t)block->offset + (uint64_t)array->offset;
-    uint64_t width = is_large ? sizeof(int64_t) : sizeof(int32_t);
-    const uint8_t *offsets = (const uint8_t *)array->buffers[1] + first * width;
-    int64_t begin = 0, end = 0;
-    int32_t narrow_begin, narrow_end;
-    if (is_large) {
-        memcpy(&begin, offsets, width);
-        memcpy(&end, offsets + (uint64_t)block->length * width, width);
-    } else {
-        memcpy(&narrow_begin, offsets, width);
-        memcpy(&narrow_end, offsets + (uint64_t)block->length * width, width);
-        begin = narrow_begin;
-        end = narrow_end;
-    }
-    return (uint64_t)(end - begin);
-}
-
-/* The mean of all rows, rounded up, so that a batch of average rows never has to grow. */
-static void measure_strings(struct block_source *source)
+/* The mean of all rows as a batch of this storage holds them, rounded up, so that a batch of average rows never has to
+ * grow. */
+static int measure_rows(struct fb__gate *gate, struct block_source *source, enum fb_storage storage,
+                        struct fb_error *error)
 {
     struct fb_source *base = &source->base;
     uint64_t rows = 0;
-    for (uint64_t i = 0; i < base->unit_count; i++) rows += base->unit_rows[i];
-    if (rows == 0) return;
+    for (uint64_t i = 0; i < base->unit_count; i++)
+        if (__builtin_add_overflow(rows, base->unit_rows[i], &rows)) rows = UINT64_MAX;
+    if (rows == 0) return 0;
+    const struct fb_loader_options options = {.batch_rows = 1, .null_policy = FB_NULLS_FILL, .storage = storage};
+    struct fb__layout layout;
+    int code = fb__layout_init(&layout, gate, &base->schema, NULL, &options, error);
+    if (code) return code;
     for (uint32_t column = 0; column < base->column_count; column++) {
-        char format = base->schema.children[column]->format[0];
-        bool is_large = format == 'U' || format == 'Z';
-        if (!is_large && format != 'u' && format != 'z') continue;
         uint64_t bytes = 0;
-        for (uint64_t i = 0; i < base->unit_count; i++) bytes += string_bytes(&source->blocks[i], column, is_large);
-        base->costs[column].string_bytes = base->binary_row_bytes[column] = bytes / rows + (bytes % rows != 0);
+        for (uint64_t i = 0; i < base->unit_count; i++) {
+            bytes += fb__arrow_variable_bytes(&layout, column, &source->blocks[i]);
+            if (bytes > FB__MOST_BYTES) bytes = FB__MOST_BYTES;
+        }
+        base->variable_row_bytes[storage][column] = bytes / rows + (bytes % rows != 0);
+        if (storage == FB_STORAGE_DENSE) base->costs[column].string_bytes = base->variable_row_bytes[storage][column];
     }
+    fb__layout_destroy(&layout);
+    return 0;
 }
 
 int fb__source_make_blocks(struct fb__gate *gate, const struct ArrowSchema *schema, struct ArrowArray *blocks,
@@ -165,10 +141,15 @@ int fb__source_make_blocks(struct fb__gate *gate, const struct ArrowSchema *sche
     struct block_source *source = block_source_of(base);
     for (uint64_t i = 0; i < block_count; i++) {
         source->blocks[i] = blocks[i];
-        blocks[i].release = NULL;
-        base->unit_rows[i] = (uint64_t)source->blocks[i].length;
+        base->unit_rows[i] = (uint64_t)blocks[i].length;
     }
-    measure_strings(source);
+    code = measure_rows(gate, source, FB_STORAGE_DENSE, error);
+    if (code == 0) code = measure_rows(gate, source, FB_STORAGE_ARROW, error);
+    if (code) {
+        fb__source_free(base); /* the blocks stay the caller's */
+        return code;
+    }
+    for (uint64_t i = 0; i < block_count; i++) blocks[i].release = NULL;
     *out = base;
     return 0;
 }

@@ -2,7 +2,7 @@
  * What all sources share: one allocation that holds the source's struct, its copy of the schema and its tables, and
  * the copy of a block's rows to a batch.
  *
- *     | struct | schemas | pointers to them | rows of units | costs | bytes of a row's string | names and formats |
+ *     | struct | schemas | pointers to them | rows of units | costs | bytes of a row | names and formats |
  *
  * Locking: none; a source is immutable once made.
  */
@@ -46,7 +46,7 @@ void fb__source_gate_init(struct fb__gate *gate)
 
 /* How much a schema takes beside its own struct; and, when it is copied, where the next of each goes. */
 struct schema_need {
-    uint64_t child_count;
+    uint64_t child_count; /* dictionaries too */
     uint64_t text_bytes;
 };
 
@@ -61,11 +61,15 @@ static uint64_t text_bytes(const char *text)
     return text ? strlen(text) + 1 : 0;
 }
 
-/* A checked schema is at most three deep, so these two may recurse. */
+/* A checked schema is FB__DEPTH_MOST deep at most, so these two may recurse. */
 static void count_schema(const struct ArrowSchema *schema, struct schema_need *need)
 {
     need->child_count += (uint64_t)schema->n_children;
     need->text_bytes += text_bytes(schema->name) + text_bytes(schema->format);
+    if (schema->dictionary) {
+        need->child_count++;
+        count_schema(schema->dictionary, need);
+    }
     for (int64_t i = 0; i < schema->n_children; i++) count_schema(schema->children[i], need);
 }
 
@@ -92,6 +96,10 @@ static void copy_schema(const struct ArrowSchema *schema, struct ArrowSchema *co
         .n_children = schema->n_children,
         .release = release_schema,
     };
+    if (schema->dictionary) {
+        copy->dictionary = room->children++;
+        copy_schema(schema->dictionary, copy->dictionary, room);
+    }
     if (schema->n_children == 0) return;
     struct ArrowSchema *children = room->children;
     copy->children = room->pointers;
@@ -116,15 +124,26 @@ static uint64_t append(uint64_t *total_bytes, uint64_t count, uint64_t item_byte
     return begin;
 }
 
+/* Whether a batch stores bytes of a row whose number is known only while filling. */
+static bool is_variable(const struct ArrowSchema *schema)
+{
+    if (schema->dictionary) return is_variable(schema->dictionary);
+    if (strchr("uzUZv", schema->format[0])) return true;
+    if (schema->format[0] != '+') return false;
+    if (strchr("lLvm", schema->format[1])) return true;
+    for (int64_t i = 0; i < schema->n_children; i++)
+        if (is_variable(schema->children[i])) return true;
+    return false;
+}
+
 static void set_costs(struct fb_source *source, const struct fb_stream_column_cost *costs)
 {
     for (uint32_t i = 0; i < source->column_count; i++) {
         source->costs[i] = costs ? costs[i] : (struct fb_stream_column_cost){.weight = 1};
         /* An open stream always has a grant that can grow, also where nothing is known of what it takes. */
         if (source->is_streamed && source->costs[i].fixed_bytes == 0) source->costs[i].fixed_bytes = 1;
-        char format = source->schema.children[i]->format[0];
-        bool is_binary = format == 'u' || format == 'z' || format == 'U' || format == 'Z';
-        source->binary_row_bytes[i] = is_binary ? source->costs[i].string_bytes : 0;
+        for (int storage = 0; storage < FB__STORAGE_COUNT && is_variable(source->schema.children[i]); storage++)
+            source->variable_row_bytes[storage][i] = source->costs[i].string_bytes;
     }
 }
 
@@ -140,7 +159,7 @@ int fb__source_make(struct fb__gate *gate, const struct fb__source_parts *parts,
     uint64_t pointers_at = append(&total_bytes, need.child_count, sizeof(struct ArrowSchema *));
     uint64_t unit_rows_at = append(&total_bytes, parts->unit_count, sizeof(uint64_t));
     uint64_t costs_at = append(&total_bytes, column_count, sizeof(struct fb_stream_column_cost));
-    uint64_t row_bytes_at = append(&total_bytes, column_count, sizeof(uint64_t));
+    uint64_t row_bytes_at = append(&total_bytes, FB__STORAGE_COUNT * column_count, sizeof(uint64_t));
     uint64_t text_at = append(&total_bytes, need.text_bytes, 1);
     if (total_bytes > (uint64_t)PTRDIFF_MAX)
         return fb__fail(error, ENOMEM, "a source of %llu units does not fit into memory",
@@ -162,7 +181,8 @@ int fb__source_make(struct fb__gate *gate, const struct fb__source_parts *parts,
     source->unit_count = parts->unit_count;
     source->column_count = (uint32_t)column_count;
     source->costs = (struct fb_stream_column_cost *)(void *)(base + costs_at);
-    source->binary_row_bytes = (uint64_t *)(void *)(base + row_bytes_at);
+    for (uint64_t storage = 0; storage < FB__STORAGE_COUNT; storage++)
+        source->variable_row_bytes[storage] = (uint64_t *)(void *)(base + row_bytes_at) + storage * column_count;
     source->is_streamed = parts->is_streamed;
     source->owned_bytes = source->plan_bytes = total_bytes;
     if (parts->unit_rows && parts->unit_count > 0)
@@ -202,18 +222,25 @@ uint64_t fb__source_cursor_bytes(const struct fb_source *source, const uint32_t 
     return bytes;
 }
 
+int fb__source_copy_column(const struct fb__open_request *request, uint32_t column, const struct ArrowArray *block,
+                           const struct ArrowArray *array, uint64_t block_row, struct fb_batch *batch, uint64_t place,
+                           uint64_t row_count, uint64_t expected_rows, uint64_t unit_row, struct fb_error *error)
+{
+    uint64_t null_row = 0;
+    int code = fb__copy_rows(batch, column, place, array, (uint64_t)block->offset, block_row, row_count, expected_rows,
+                             &null_row, error);
+    if (code) (void)fb__fail_at(error, (int64_t)request->unit, (int64_t)(unit_row + null_row));
+    return code;
+}
+
 int fb__source_copy(const struct fb__open_request *request, const struct ArrowArray *block, uint64_t block_row,
                     struct fb_batch *batch, uint64_t place, uint64_t row_count, uint64_t expected_rows,
                     uint64_t unit_row, struct fb_error *error)
 {
     for (uint32_t i = 0; i < request->column_count; i++) {
-        uint64_t null_row = 0;
-        int code = fb__copy_rows(batch, request->columns[i], place, block->children[i], (uint64_t)block->offset,
-                                 block_row, row_count, expected_rows, &null_row, error);
-        if (code) {
-            (void)fb__fail_at(error, (int64_t)request->unit, (int64_t)(unit_row + null_row));
-            return code;
-        }
+        int code = fb__source_copy_column(request, request->columns[i], block, block->children[i], block_row, batch,
+                                          place, row_count, expected_rows, unit_row, error);
+        if (code) return code;
     }
     return 0;
 }

@@ -16,6 +16,9 @@
 
 #include "data/batch.h"
 
+/* Of enum fb_storage. */
+#define FB__STORAGE_COUNT 2
+
 struct fb__cursor; /* defined by each source; first member is its own business */
 
 /* Room for a cursor of any source, so that opening one allocates nothing. */
@@ -71,7 +74,8 @@ struct fb_source {
     uint64_t unit_count;
     uint32_t column_count;
     struct fb_stream_column_cost *costs;    /* owned, one a column */
-    uint64_t *binary_row_bytes;             /* owned, one a column: estimated bytes of a row's string, else 0 */
+    /* owned, one a column, by storage: estimated bytes of a row's variable part, 0 where it has none */
+    uint64_t *variable_row_bytes[FB__STORAGE_COUNT];
     bool is_streamed;                       /* false: in memory, a cursor costs no bytes */
     uint64_t owned_bytes;                   /* what the source itself takes: it is one allocation */
     uint64_t plan_bytes;                    /* those, and what its callbacks' context keeps */
@@ -111,6 +115,12 @@ void fb__source_free(struct fb_source *source);
 FB_MUST_CHECK int fb__source_copy(const struct fb__open_request *request, const struct ArrowArray *block,
                                   uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
                                   uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
+
+/* One column of that: array is the block's child for it. */
+FB_MUST_CHECK int fb__source_copy_column(const struct fb__open_request *request, uint32_t column,
+                                         const struct ArrowArray *block, const struct ArrowArray *array,
+                                         uint64_t block_row, struct fb_batch *batch, uint64_t place, uint64_t row_count,
+                                         uint64_t expected_rows, uint64_t unit_row, struct fb_error *error);
 
 /* fb_source_from_streams(), fb_source_from_parquet() and fb_source_from_blocks() through a given gate, [borrow]. */
 FB_MUST_CHECK int fb__source_make_streams(struct fb__gate *gate, const struct ArrowSchema *schema,

@@ -22,6 +22,7 @@ WAYS_TO_READ = {
     "one thread": {"num_threads": 1},
     "in order": {"num_threads": 4, "preserve_order": True},
     "on demand": {"prefetch_batches": 0},
+    "read ahead": {"prefetch_batches": 3},
     "least memory": {"memory_limit": "least"},
 }
 

@@ -25,7 +25,10 @@ PLAIN = {
     "word": pa.array([f"word {i}" for i in range(1000)]),
     "half": pa.array(np.zeros(1000, np.float16)),
 }
-REFUSED = {"scale": pa.array([None] * 1000, pa.map_(pa.string(), pa.int64()))}
+PERMUTED = pa.fixed_shape_tensor(pa.int8(), [2, 2], permutation=[1, 0])
+REFUSED = {
+    "scale": pa.ExtensionArray.from_storage(PERMUTED, pa.array([[1, 2, 3, 4]] * 1000, pa.list_(pa.int8(), 4)))
+}
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +133,26 @@ def test_the_least_memory_is_the_least_that_a_loader_takes(capsys, folder):
         assert sum(len(batch["id"]) for batch in loader) == 2000
     with pytest.raises(forebay.MemoryLimitError):
         forebay.Loader(folder, batch_size=64, columns=columns, memory_limit=least - 1)
+
+
+def test_nested_columns_are_shown_as_they_are_in_batches(capsys, tmp_path):
+    table = pa.table(
+        {
+            "list": pa.array([[1.0]], pa.list_(pa.float32())),
+            "pair": [{"a": 1, "b": "x"}],
+            "pairs": pa.array([[{"a": 1, "b": "x"}]]),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = {column["name"]: column["arrays"] for column in inspect(capsys, tmp_path)["columns"]}
+    [batch] = forebay.iter_batches(tmp_path, batch_size=1)
+    assert sorted(array["name"] for arrays in found.values() for array in arrays) == sorted(batch)
+    values, offsets = batch["list"]
+    assert found["list"][0]["kind"] == f"({values.dtype}, {offsets.dtype})"
+    assert [array["kind"] for array in found["pair"]] == ["int64", "ArrowColumn"]
+    assert found["pairs"][0]["kind"] == f"({{a: int64, b: ArrowColumn}}, {batch['pairs'][1].dtype})"
+    _, out, _ = run(capsys, tmp_path)
+    assert "int64 (n,), ArrowColumn" in out and max(map(len, out.splitlines())) <= 80
 
 
 def test_a_plan_that_does_not_fit_the_default_limit_is_shown(capsys, folder, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
 import numpy as np
@@ -55,3 +56,26 @@ def test_a_warm_epoch_makes_no_allocation_and_under_one_page_fault_a_batch() -> 
         assert loader.stats().gate_allocations == allocations
         assert faults < len(loader)
         assert np.isfinite(total)
+
+
+@pytest.mark.measures
+def test_small_batches_from_memory_cost_no_allocation_and_no_thread() -> None:
+    columns = {f"feature_{number}": np.zeros(ROWS, np.float32) for number in range(8)}
+    table = pa.table({**columns, "label": np.arange(ROWS)})
+    with forebay.Loader(table, batch_size=64, memory_limit="64MiB") as loader:
+        for _ in loader:
+            pass
+        allocations, faults, threads = (
+            loader.stats().gate_allocations,
+            minor_faults(),
+            len(os.listdir("/proc/self/task")),
+        )
+        batches = iter(loader)
+        next_id = 0
+        for batch in batches:
+            assert batch["label"][0] == next_id
+            next_id += len(batch["label"])
+        assert next_id == ROWS
+        assert len(os.listdir("/proc/self/task")) == threads
+        assert loader.stats().gate_allocations < allocations + 10  # the epoch itself, not its 6,250 batches
+        assert minor_faults() - faults < len(loader) / 10

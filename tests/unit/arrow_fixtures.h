@@ -12,6 +12,7 @@
 #include "check.h"
 
 #define FIXTURE_CHILDREN_MAX 80
+#define FIXTURE_BUFFERS_MAX 6
 
 /* Arrow structs made and not yet released, and releases so far: of top-level structs and of children alike. */
 static int64_t fixture_live;
@@ -124,12 +125,12 @@ static inline struct ArrowSchema fixture_list_schema(const char *item_format, ui
 /* ---- arrays --------------------------------------------------------------------------------------------------- */
 
 struct fixture_array_parts {
-    void *owned[3]; /* what buffers were allocated as */
-    const void *buffers[3];
+    void *owned[FIXTURE_BUFFERS_MAX]; /* what buffers were allocated as */
+    const void *buffers[FIXTURE_BUFFERS_MAX];
     struct ArrowArray children[FIXTURE_CHILDREN_MAX];
     struct ArrowArray *pointers[FIXTURE_CHILDREN_MAX];
     int64_t child_count;
-    int64_t release_count;
+    struct ArrowArray dictionary;
 };
 
 static inline void fixture_release_array(struct ArrowArray *array)
@@ -138,7 +139,8 @@ static inline void fixture_release_array(struct ArrowArray *array)
     for (int64_t i = 0; i < parts->child_count; i++) {
         if (parts->children[i].release != NULL) parts->children[i].release(&parts->children[i]);
     }
-    for (int i = 0; i < 3; i++) free(parts->owned[i]);
+    if (parts->dictionary.release != NULL) parts->dictionary.release(&parts->dictionary);
+    for (int i = 0; i < FIXTURE_BUFFERS_MAX; i++) free(parts->owned[i]);
     free(parts);
     array->release = NULL;
     fixture_live--;
@@ -148,7 +150,7 @@ static inline void fixture_release_array(struct ArrowArray *array)
 static inline struct ArrowArray fixture_array(int64_t length, int64_t offset, int64_t null_count, int64_t buffer_count)
 {
     struct fixture_array_parts *parts = calloc(1, sizeof *parts);
-    CHECK(parts != NULL && buffer_count <= 3);
+    CHECK(parts != NULL && buffer_count <= FIXTURE_BUFFERS_MAX);
     fixture_live++;
     return (struct ArrowArray){.length = length,
                                .null_count = null_count,
@@ -179,6 +181,13 @@ static inline void fixture_add_child(struct ArrowArray *array, struct ArrowArray
     parts->pointers[parts->child_count] = &parts->children[parts->child_count];
     array->children = parts->pointers;
     array->n_children = ++parts->child_count;
+}
+
+static inline void fixture_set_values(struct ArrowArray *array, struct ArrowArray dictionary)
+{
+    struct fixture_array_parts *parts = array->private_data;
+    parts->dictionary = dictionary;
+    array->dictionary = &parts->dictionary;
 }
 
 /* ---- streams -------------------------------------------------------------------------------------------------- */

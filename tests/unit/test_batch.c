@@ -26,11 +26,11 @@ static int append(struct fb_batch *batch, uint32_t column, uint64_t place, uint6
     struct fb__extent *extent;
     int code = fb__batch_extent(batch, column, place, bytes, row_count, expected_rows, &extent, error);
     if (code) return code;
-    CHECK(extent->capacity_bytes - extent->used_bytes >= bytes);
+    CHECK(extent->pieces[0].capacity_bytes - extent->pieces[0].used_bytes >= bytes);
     for (uint64_t row = place; row < place + row_count; row++) {
         uint64_t length = fixture_string(row, text);
-        if (length > 0) memcpy(extent->bytes + extent->used_bytes, text, length);
-        extent->used_bytes += length;
+        if (length > 0) memcpy(extent->pieces[0].bytes + extent->pieces[0].used_bytes, text, length);
+        extent->pieces[0].used_bytes += length;
     }
     extent->row_count += row_count;
     return 0;
@@ -49,18 +49,17 @@ static void must_finish(struct fb_batch *batch)
     struct fb_error error;
     CHECK_EQUAL(fb__batch_finish(batch, &error), 0);
     CHECK(batch->is_finished);
-    for (uint32_t i = 0; i < batch->layout->binary_count; i++) CHECK(batch->homes[i].next == NULL);
+    for (uint32_t i = 0; i < batch->layout->home_count; i++) CHECK(batch->homes[i].next == NULL);
 }
 
 /* Everything booked is alive, and nothing is booked but what the pool's batches are. */
 static void check_books(const struct fb_batch *batch)
 {
-    uint64_t bytes = fb__gate_bytes(sizeof *batch + batch->layout->binary_count * sizeof(struct fb__extent)) +
-                     fb__gate_bytes(batch->layout->fixed_bytes);
-    for (uint32_t i = 0; i < batch->layout->binary_count; i++) {
+    uint64_t bytes = fb__gate_bytes(batch->pool->shape.bytes) + fb__gate_bytes(batch->layout->fixed_bytes);
+    for (uint32_t i = 0; i < batch->layout->home_count; i++) {
         for (const struct fb__extent *extent = &batch->homes[i]; extent; extent = extent->next) {
-            bytes += extent->capacity_bytes;
-            if (extent != &batch->homes[i]) bytes += sizeof *extent;
+            bytes += extent->pieces[0].capacity_bytes;
+            if (extent != &batch->homes[i]) bytes += sizeof *extent + sizeof *extent->pieces;
         }
     }
     CHECK_EQUAL(batch->grant.booked_bytes, bytes);
@@ -72,7 +71,7 @@ static void a_batch_in_one_run_is_not_copied(void)
 {
     struct fb__pool *pool = fixture_pool("uU", FIXTURE_TEXT_MAX, 100, FB_NULLS_ERROR, FIXTURE_LIMIT_BYTES);
     struct fb_batch *batch = fixture_take(pool, 3, 100);
-    const uint8_t *home = batch->homes[0].bytes;
+    const uint8_t *home = batch->homes[0].pieces[0].bytes;
     uint64_t allocations = fixture_allocations(pool);
     for (uint64_t row = 0; row < 100; row += 20) {
         must_append(batch, 0, row, 20);
@@ -233,15 +232,15 @@ static void growth_leaves_room_for_the_rows_expected(void)
     struct fb__extent *extent;
     struct fb_error error;
     CHECK_EQUAL(fb__batch_extent(batch, 0, 0, 1000, 100, 150, &extent, &error), 0);
-    CHECK(extent->capacity_bytes >= 1500 && extent->capacity_bytes <= 1600);
-    extent->used_bytes += 1000;
+    CHECK(extent->pieces[0].capacity_bytes >= 1500 && extent->pieces[0].capacity_bytes <= 1600);
+    extent->pieces[0].used_bytes += 1000;
     extent->row_count += 100;
-    const uint8_t *bytes = extent->bytes;
+    const uint8_t *bytes = extent->pieces[0].bytes;
     CHECK_EQUAL(fb__batch_extent(batch, 0, 100, 500, 50, 50, &extent, &error), 0);
-    CHECK(extent->bytes == bytes);
+    CHECK(extent->pieces[0].bytes == bytes);
     /* One long string does not claim as much for each of the rows behind it. */
     CHECK_EQUAL(fb__batch_extent(batch, 0, 500, 1 << 20, 1, 8, &extent, &error), 0);
-    CHECK(extent->capacity_bytes <= fb__gate_bytes(2 << 20));
+    CHECK(extent->pieces[0].capacity_bytes <= fb__gate_bytes(2 << 20));
     check_books(batch);
     fb__pool_return(batch);
     fb__pool_release(pool);
@@ -256,7 +255,7 @@ static void growth_takes_just_what_it_needs_where_no_more_is_free(void)
     CHECK_EQUAL(fb__ledger_charge(pool->ledger, FB_ACCOUNT_PLAN, free_bytes - 1200, &error), 0);
     struct fb__extent *extent;
     CHECK_EQUAL(fb__batch_extent(batch, 0, 0, 1000, 100, 150, &extent, &error), 0);
-    CHECK_EQUAL(extent->capacity_bytes, 1000);
+    CHECK_EQUAL(extent->pieces[0].capacity_bytes, 1000);
     check_books(batch);
     fb__ledger_credit(pool->ledger, FB_ACCOUNT_PLAN, free_bytes - 1200);
     fb__pool_return(batch);
@@ -299,12 +298,12 @@ static void more_bytes_than_32_bit_offsets_reach_are_refused_by_name(void)
     /* Two runs that fit each, and not together: only their sizes are made up. */
     must_append(batch, 1, 5, 5);
     must_append(batch, 1, 0, 5);
-    uint64_t used_bytes = batch->homes[1].used_bytes;
-    batch->homes[1].used_bytes = (UINT64_C(1) << 31) - 1;
+    uint64_t used_bytes = batch->homes[1].pieces[0].used_bytes;
+    batch->homes[1].pieces[0].used_bytes = (UINT64_C(1) << 31) - 1;
     CHECK_EQUAL(fb__batch_finish(batch, &error), EOVERFLOW);
     CHECK_CONTAINS(error.message, "'c1'");
     CHECK(!batch->is_finished);
-    batch->homes[1].used_bytes = used_bytes;
+    batch->homes[1].pieces[0].used_bytes = used_bytes;
     fb__pool_return(batch);
     fb__pool_release(pool);
 }
@@ -397,8 +396,8 @@ static void columns_are_shown_with_their_places(void)
     CHECK(view.values == fb__batch_values(batch, 0) && view.valid == fb__batch_valid(batch, 0));
     CHECK(view.offsets == NULL && view.valid != NULL);
     fb_batch_column(batch, 2, &view);
-    CHECK(view.offsets == fb__batch_offsets(batch, 2) && view.values == batch->homes[0].bytes);
-    uint64_t string_bytes = batch->homes[0].used_bytes;
+    CHECK(view.offsets == fb__batch_offsets(batch, 2) && view.values == batch->homes[0].pieces[0].bytes);
+    uint64_t string_bytes = batch->homes[0].pieces[0].used_bytes;
     CHECK(string_bytes > 0);
     CHECK_EQUAL(fb__batch_bytes_out(batch), 50 * 8 + 50 * 1 + 51 * 4 + string_bytes + 3 * 50);
     fb__pool_return(batch);

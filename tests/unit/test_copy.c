@@ -222,7 +222,8 @@ static void choose_fills(struct dice *dice, struct model *model, struct fb_fill_
         fill_random(dice, fill->bytes, sizeof fill->bytes);
         if (!is_binary(i) && strcmp(case_of(i)->format, "b") == 0) fill->bytes[0] = 1;
         fill->byte_count = is_binary(i) ? dice_below(dice, 9) : case_of(i)->element_bytes;
-        given[(*given_count)++] = (struct fb_fill_value){i, fill->bytes, fill->byte_count};
+        given[(*given_count)++] =
+            (struct fb_fill_value){.column = i, .bytes = fill->bytes, .byte_count = fill->byte_count};
     }
 }
 
@@ -325,7 +326,7 @@ static void play_round(uint64_t seed, enum fb_null_policy policy)
     schema.release(&schema);
     uint64_t row_count = 1 + dice_below(&dice, options.batch_rows);
     CHECK_EQUAL(fb__pool_take(pool, 0, row_count, 0, &batch, NULL), 0);
-    memset(batch->fixed, GARBAGE, pool->layout.fixed_bytes);
+    memset(batch->fixed, GARBAGE, batch->fixed_bytes);
     for (uint32_t i = 0; i < COLUMN_COUNT; i++) copy_column(&dice, batch, i, &model);
     CHECK_EQUAL(fb__batch_finish(batch, NULL), 0);
     for (uint32_t i = 0; i < COLUMN_COUNT; i++) check_column(batch, i, &model);

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "parquet_bench.h"
+#include "source/source.h"
 
 #define SEED UINT64_C(20261123)
 
@@ -281,14 +282,17 @@ static void every_allocation_may_fail(void)
 static void check_pair(const char *format, uint32_t type, uint32_t type_bytes, bool is_fine)
 {
     struct ArrowSchema field = fixture_schema(format, "x");
-    struct fb__column_layout layout;
+    struct fb__gate gate;
+    struct fb__layout layout;
     struct fb_error error;
-    CHECK_EQUAL(fb__layout_describe_column(&field, 3, &layout, &error), 0);
+    fb__source_gate_init(&gate);
+    CHECK_EQUAL(fb__layout_init_column(&layout, &gate, &field, &error), 0);
     const struct fb_parquet_column description = {
         .is_decoded_here = true, .physical_type = type, .type_bytes = type_bytes, .max_definition = 1};
-    int code = fb__parquet_column_check(&description, &layout, 3, &error);
+    int code = fb__parquet_column_check(&description, layout.columns, 3, &error);
     CHECK_EQUAL(code, is_fine ? 0 : EINVAL);
     if (code) CHECK_CONTAINS(error.message, "column 3: values of Parquet type");
+    fb__layout_destroy(&layout);
     field.release(&field);
 }
 
@@ -321,14 +325,17 @@ static void levels_that_do_not_go_together_are_refused(void)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ArrowSchema field = cases[i].is_list ? fixture_list_schema("l", 3, "x") : fixture_schema("l", "x");
-        struct fb__column_layout layout;
+        struct fb__gate gate;
+        struct fb__layout layout;
         struct fb_error error;
-        CHECK_EQUAL(fb__layout_describe_column(&field, 0, &layout, &error), 0);
+        fb__source_gate_init(&gate);
+        CHECK_EQUAL(fb__layout_init_column(&layout, &gate, &field, &error), 0);
         const struct fb_parquet_column description = {.physical_type = FB_PARQUET_INT64,
                                                       .max_repetition = cases[i].max_repetition,
                                                       .max_definition = cases[i].max_definition,
                                                       .element_definition = cases[i].element_definition};
-        CHECK_EQUAL(fb__parquet_column_check(&description, &layout, 0, &error), cases[i].is_fine ? 0 : EINVAL);
+        CHECK_EQUAL(fb__parquet_column_check(&description, layout.columns, 0, &error), cases[i].is_fine ? 0 : EINVAL);
+        fb__layout_destroy(&layout);
         field.release(&field);
     }
 }

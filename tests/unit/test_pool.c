@@ -20,7 +20,7 @@ static void a_batch_is_booked_with_what_the_pool_says(void)
         CHECK_EQUAL(fixture_booked(pool, FB_ACCOUNT_BATCH), fb__pool_batch_bytes(pool));
         CHECK_EQUAL(fb__ledger_total(pool->ledger), before_bytes + fb__pool_batch_bytes(pool));
         CHECK_EQUAL(batch->grant.committed_bytes, batch->grant.booked_bytes);
-        CHECK(batch->homes[1].capacity_bytes >= estimates[i] * 3000);
+        CHECK(batch->homes[1].pieces[0].capacity_bytes >= estimates[i] * 3000);
         fb__pool_return(batch);
         fb__pool_trim(pool);
         CHECK_EQUAL(fb__ledger_total(pool->ledger), before_bytes);
@@ -38,7 +38,7 @@ static void a_warm_batch_costs_no_allocation_and_begins_anew(void)
     CHECK_EQUAL(fb__batch_extent(first, 1, 50, 10000, 10, 10, &extent, &error), 0);
     CHECK_EQUAL(fb__batch_extent(first, 1, 0, 10, 10, 10, &extent, &error), 0);
     CHECK(first->homes[0].next != NULL);
-    uint64_t capacity_bytes = first->homes[0].capacity_bytes;
+    uint64_t capacity_bytes = first->homes[0].pieces[0].capacity_bytes;
     CHECK(capacity_bytes >= 10000);
     fb__pool_return(first);
     CHECK_EQUAL(fixture_booked(pool, FB_ACCOUNT_BATCH), 0);
@@ -52,8 +52,8 @@ static void a_warm_batch_costs_no_allocation_and_begins_anew(void)
     CHECK_EQUAL(second->cells_left, 120);
     CHECK_EQUAL(second->cells_unclaimed, 120);
     CHECK(!second->is_finished && !second->is_delivered && second->homes[0].next == NULL);
-    CHECK_EQUAL(second->homes[0].used_bytes, 0);
-    CHECK_EQUAL(second->homes[0].capacity_bytes, capacity_bytes);
+    CHECK_EQUAL(second->homes[0].pieces[0].used_bytes, 0);
+    CHECK_EQUAL(second->homes[0].pieces[0].capacity_bytes, capacity_bytes);
     CHECK_EQUAL(fixture_booked(pool, FB_ACCOUNT_POOL), 0);
     CHECK_EQUAL(fb__batch_extent(second, 1, 50, 10, 10, 10, &extent, &error), 0);
     CHECK(extent == &second->homes[0]);

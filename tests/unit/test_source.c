@@ -59,9 +59,9 @@ static void a_source_has_a_schema_of_its_own(void)
     CHECK_EQUAL(fb__layout_check_schema(&source->schema, &error), 0);
     CHECK_EQUAL(source->unit_count, 3);
     CHECK_EQUAL(source->unit_rows[2], 3);
-    CHECK_EQUAL(source->binary_row_bytes[0], 0);
-    CHECK_EQUAL(source->binary_row_bytes[1], 20);
-    CHECK_EQUAL(source->binary_row_bytes[2], 0);
+    CHECK_EQUAL(source->variable_row_bytes[FB_STORAGE_DENSE][0], 0);
+    CHECK_EQUAL(source->variable_row_bytes[FB_STORAGE_DENSE][1], 20);
+    CHECK_EQUAL(source->variable_row_bytes[FB_STORAGE_DENSE][2], 0);
     CHECK(source->owned_bytes > sizeof *source);
     fb_source_release(source);
     CHECK_EQUAL(script.release_count, 1);
@@ -152,8 +152,8 @@ static void strings_of_blocks_are_estimated_from_all_of_their_rows(void)
     struct fb_source *source;
     struct fb_error error;
     CHECK_EQUAL(fb_source_from_blocks(&schema, blocks, 4, &source, &error), 0);
-    CHECK_EQUAL(source->binary_row_bytes[0], 0);
-    CHECK_EQUAL(source->binary_row_bytes[1], bytes / 140 + 1);
+    CHECK_EQUAL(source->variable_row_bytes[FB_STORAGE_DENSE][0], 0);
+    CHECK_EQUAL(source->variable_row_bytes[FB_STORAGE_DENSE][1], bytes / 140 + 1);
     CHECK_EQUAL(source->costs[1].string_bytes, bytes / 140 + 1);
     CHECK_EQUAL(source->costs[0].weight, 1);
     CHECK(!source->is_streamed);
@@ -163,11 +163,11 @@ static void strings_of_blocks_are_estimated_from_all_of_their_rows(void)
     blocks[0].offset = 2;
     blocks[0].length = 1;
     CHECK_EQUAL(fb_source_from_blocks(&schema, blocks, 1, &source, &error), 0);
-    CHECK_EQUAL(source->binary_row_bytes[1], fixture_string(2, text));
+    CHECK_EQUAL(source->variable_row_bytes[FB_STORAGE_DENSE][1], fixture_string(2, text));
     fb_source_release(source);
     CHECK_EQUAL(fb_source_from_blocks(&schema, NULL, 0, &source, &error), 0);
     CHECK_EQUAL(source->unit_count, 0);
-    CHECK_EQUAL(source->binary_row_bytes[1], 0);
+    CHECK_EQUAL(source->variable_row_bytes[FB_STORAGE_DENSE][1], 0);
     fb_source_release(source);
     CHECK_EQUAL(fb_source_from_blocks(&schema, NULL, 1, &source, &error), EINVAL);
     schema.release(&schema);

@@ -31,27 +31,62 @@ static int parse_fill_values(struct fb__py_arguments *parsed)
         return -1;
     }
     for (Py_ssize_t i = 0; i < fill_count; i++) {
-        PyObject *pair = PyTuple_GetItem(parsed->fill_pairs, i); /* borrowed */
-        PyObject *column_object = pair && PyTuple_Check(pair) ? PyTuple_GetItem(pair, 0) : NULL;
-        PyObject *bytes = column_object ? PyTuple_GetItem(pair, 1) : NULL;
-        if (!bytes || !PyLong_Check(column_object) || !PyBytes_Check(bytes)) {
-            PyErr_SetString(PyExc_TypeError, "fill_values must be a list of (column, bytes)");
+        PyObject *entry = PyTuple_GetItem(parsed->fill_pairs, i); /* borrowed */
+        unsigned long column, leaf;
+        PyObject *bytes;
+        if (!entry || !PyTuple_Check(entry)) {
+            PyErr_SetString(PyExc_TypeError, "fill_values must be a list of (column, leaf, bytes)");
             return -1;
         }
-        unsigned long column = PyLong_AsUnsignedLong(column_object);
-        if (PyErr_Occurred()) return -1;
+        if (!PyArg_ParseTuple(entry, "kkS:fill_values", &column, &leaf, &bytes)) return -1;
         if (column >= (unsigned long)PyTuple_Size(parsed->source->names)) {
             PyErr_Format(PyExc_ValueError, "fill_values has a value for column %lu, which does not exist", column);
             return -1;
         }
         parsed->fills[i] = (struct fb_fill_value){
             .column = (uint32_t)column,
+            .leaf = (uint32_t)leaf,
             .bytes = PyBytes_AsString(bytes),
             .byte_count = (uint64_t)PyBytes_Size(bytes),
         };
     }
     parsed->options.fill_values = fill_count > 0 ? parsed->fills : NULL;
     parsed->options.fill_value_count = (uint32_t)fill_count;
+    return 0;
+}
+
+/* How columns differ from what their types say. */
+static int parse_column_options(struct fb__py_arguments *parsed)
+{
+    Py_ssize_t count = PyList_Size(parsed->column_options);
+    parsed->column_option_array = PyMem_Calloc((size_t)count + 1, sizeof *parsed->column_option_array);
+    if (!parsed->column_option_array) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        unsigned long column;
+        unsigned long long list_size;
+        int is_dictionary, is_bool8;
+        PyObject *entry = PyList_GetItem(parsed->column_options, i); /* borrowed */
+        if (!entry || !PyTuple_Check(entry)) {
+            PyErr_SetString(PyExc_TypeError, "column_options must be a list of tuples");
+            return -1;
+        }
+        if (!PyArg_ParseTuple(entry, "kppK:column_options", &column, &is_dictionary, &is_bool8, &list_size)) return -1;
+        if (column >= (unsigned long)PyTuple_Size(parsed->source->names)) {
+            PyErr_Format(PyExc_ValueError, "column_options names column %lu, which does not exist", column);
+            return -1;
+        }
+        parsed->column_option_array[i] = (struct fb_column_option){
+            .column = (uint32_t)column,
+            .is_dictionary = is_dictionary != 0,
+            .is_bool8 = is_bool8 != 0,
+            .list_size = list_size,
+        };
+    }
+    parsed->options.column_options = count > 0 ? parsed->column_option_array : NULL;
+    parsed->options.column_option_count = (uint32_t)count;
     return 0;
 }
 
@@ -77,10 +112,12 @@ static int check_options(struct fb__py_arguments *parsed, long long prefetch_bat
         PyErr_Format(PyExc_ValueError, "null_policy must be 0 (error), 1 (fill) or 2 (mask), not %d", null_policy);
         return -1;
     }
-    if (!PyCallable_Check(parsed->column_class)) {
-        PyErr_SetString(PyExc_TypeError, "column_class must be callable");
+    bool is_arrow = parsed->convert != Py_None;
+    if (!PyCallable_Check(parsed->column_class) || (is_arrow && !PyCallable_Check(parsed->convert))) {
+        PyErr_SetString(PyExc_TypeError, "column_class must be callable, and convert too or None");
         return -1;
     }
+    options->storage = is_arrow ? FB_STORAGE_ARROW : FB_STORAGE_DENSE;
     options->prefetch_batches = prefetch_batches;
     options->thread_count = (uint32_t)thread_count;
     options->null_policy = (enum fb_null_policy)null_policy;
@@ -90,18 +127,19 @@ static int check_options(struct fb__py_arguments *parsed, long long prefetch_bat
 int fb__py_parse_arguments(struct fb__py_arguments *parsed, struct fb__py_state *state, PyObject *arguments,
                            PyObject *keywords)
 {
-    static char *names[] = {
-        "source",      "batch_rows",  "memory_limit", "prefetch_batches", "thread_count", "preserve_order", "drop_last",
-        "null_policy", "fill_values", "dtypes",       "column_class",     "timeout",      "close_timeout",  NULL};
+    static char *names[] = {"source",       "batch_rows",     "memory_limit",   "prefetch_batches",
+                            "thread_count", "preserve_order", "drop_last",      "null_policy",
+                            "fill_values",  "outputs",        "column_options", "column_class",
+                            "convert",      "timeout",        "close_timeout",  NULL};
     int preserve_order, drop_last, null_policy;
     long long prefetch_batches;
     long thread_count;
     PyObject *timeout, *close_timeout;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!$OOLlppiO!O!OOO:Loader", names, state->source_type,
-                                     &parsed->source, &parsed->batch_rows, &parsed->memory_limit, &prefetch_batches,
-                                     &thread_count, &preserve_order, &drop_last, &null_policy, &PyList_Type,
-                                     &parsed->fill_values, &PyList_Type, &parsed->dtypes, &parsed->column_class,
-                                     &timeout, &close_timeout))
+    if (!PyArg_ParseTupleAndKeywords(
+            arguments, keywords, "O!$OOLlppiO!O!O!OOOO:Loader", names, state->source_type, &parsed->source,
+            &parsed->batch_rows, &parsed->memory_limit, &prefetch_batches, &thread_count, &preserve_order, &drop_last,
+            &null_policy, &PyList_Type, &parsed->fill_values, &PyList_Type, &parsed->outputs, &PyList_Type,
+            &parsed->column_options, &parsed->column_class, &parsed->convert, &timeout, &close_timeout))
         return -1;
     parsed->options.preserve_order = preserve_order != 0;
     parsed->options.drop_last = drop_last != 0;
@@ -109,81 +147,12 @@ int fb__py_parse_arguments(struct fb__py_arguments *parsed, struct fb__py_state 
     parsed->timeout_ns = FB_NO_DEADLINE;
     if (timeout != Py_None && seconds_as_ns(timeout, "timeout", &parsed->timeout_ns) < 0) return -1;
     if (seconds_as_ns(close_timeout, "close_timeout", &parsed->close_timeout_ns) < 0) return -1;
-    return parse_fill_values(parsed);
+    return parse_fill_values(parsed) < 0 ? -1 : parse_column_options(parsed);
 }
 
 void fb__py_free_arguments(struct fb__py_arguments *parsed)
 {
     PyMem_Free(parsed->fills);
+    PyMem_Free(parsed->column_option_array);
     Py_XDECREF(parsed->fill_pairs);
-}
-
-/* The dtype of one column as it is in dtypes. */
-static int plan_dtype(struct fb__py_column_plan *plan, PyObject *dtype, bool is_binary)
-{
-    if (is_binary != (dtype == Py_None)) {
-        PyErr_Format(PyExc_ValueError,
-                     is_binary ? "column %R is a string or binary column: its dtype must be None"
-                               : "column %R needs a dtype",
-                     plan->key);
-        return -1;
-    }
-    if (is_binary) return 0;
-    if (!PyArray_DescrCheck(dtype)) {
-        PyErr_Format(PyExc_TypeError, "the dtype of column %R must be a numpy.dtype", plan->key);
-        return -1;
-    }
-    PyArray_Descr *descriptor = (PyArray_Descr *)dtype;
-    if (PyDataType_REFCHK(descriptor) || PyDataType_HASSUBARRAY(descriptor) || !PyArray_ISNBO(descriptor->byteorder)) {
-        PyErr_Format(PyExc_ValueError, "the dtype of column %R must be plain and of native byte order, not %R",
-                     plan->key, dtype);
-        return -1;
-    }
-    Py_INCREF(dtype);
-    plan->dtype = descriptor;
-    plan->element_bytes = (uint64_t)PyDataType_ELSIZE(descriptor);
-    return 0;
-}
-
-/* Puts a key in the blank dict; a second one of the same name is refused. */
-static int add_key(PyObject *blank, PyObject *key)
-{
-    int is_there = PyDict_Contains(blank, key);
-    if (is_there > 0) PyErr_Format(PyExc_ValueError, "two columns of a batch would be named %R", key);
-    return is_there ? -1 : PyDict_SetItem(blank, key, Py_None);
-}
-
-int fb__py_plan_columns(struct fb__py_loader *self, const struct fb__py_arguments *parsed)
-{
-    PyObject *names = parsed->source->names;
-    Py_ssize_t column_count = PyTuple_Size(names);
-    if (PyList_Size(parsed->dtypes) != column_count) {
-        PyErr_Format(PyExc_ValueError, "dtypes has %zd entries for %zd columns", PyList_Size(parsed->dtypes),
-                     column_count);
-        return -1;
-    }
-    self->columns = PyMem_Calloc((size_t)column_count + 1, sizeof *self->columns);
-    if (!self->columns) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->column_count = (uint32_t)column_count;
-    self->blank = PyDict_New();
-    if (!self->blank) return -1;
-    const char *binary_flags = PyBytes_AsString(parsed->source->binary_flags);
-    for (Py_ssize_t i = 0; i < column_count; i++) {
-        struct fb__py_column_plan *plan = &self->columns[i];
-        plan->key = PyTuple_GetItem(names, i);
-        Py_INCREF(plan->key);
-        if (plan_dtype(plan, PyList_GetItem(parsed->dtypes, i), binary_flags[i] != 0) < 0) return -1;
-        if (add_key(self->blank, plan->key) < 0) return -1;
-    }
-    for (Py_ssize_t i = 0; parsed->options.null_policy == FB_NULLS_MASK && i < column_count; i++) {
-        struct fb__py_column_plan *plan = &self->columns[i];
-        plan->valid_key = PyUnicode_FromFormat("%U.valid", plan->key);
-        if (!plan->valid_key) return -1;
-        PyUnicode_InternInPlace(&plan->valid_key);
-        if (add_key(self->blank, plan->valid_key) < 0) return -1;
-    }
-    return 0;
 }

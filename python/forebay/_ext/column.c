@@ -1,5 +1,6 @@
 /*
- * Column: one string or binary column of a batch, for others to read through the Arrow C data interface.
+ * Column: a column of a batch (or a part of one) that has no numpy dtype, strings, binary or decimals, for others to
+ * read through the Arrow C data interface.
  *
  * An export copies nothing but names and, where there is a mask with nulls in it, makes the validity bitmap. It holds
  * the Batch. Its consumer may release it on any thread: the release takes the GIL, and leaves everything to Python
@@ -31,7 +32,7 @@ PyObject *fb__py_column_new(struct fb__py_state *state, struct fb__py_batch *bat
     Py_INCREF((PyObject *)batch);
     self->batch = batch;
     self->column = *column;
-    self->row_count = fb_batch_rows(batch->batch);
+    self->row_count = column->row_count;
     return (PyObject *)self;
 }
 
@@ -41,9 +42,10 @@ static void column_dealloc(PyObject *object)
     fb__py_free(object);
 }
 
-/* Bytes of the values: the last offset. */
+/* Bytes of the values: of strings the last offset. */
 static uint64_t value_bytes(const struct column *self)
 {
+    if (self->column.kind == FB_COLUMN_FIXED) return self->row_count * self->column.element_bytes;
     if (self->column.offset_bytes == 4) return (uint64_t)((const int32_t *)self->column.offsets)[self->row_count];
     return (uint64_t)((const int64_t *)self->column.offsets)[self->row_count];
 }
@@ -156,13 +158,15 @@ static PyObject *export_array(const struct column *self)
     Py_INCREF((PyObject *)self->batch);
     exported->batch = self->batch;
     exported->buffers[0] = exported->bitmap;
-    exported->buffers[1] = self->column.offsets;
+    bool is_fixed = self->column.kind == FB_COLUMN_FIXED;
     /* Not NULL where there are no bytes: not every consumer allows that. */
-    exported->buffers[2] = self->column.values ? self->column.values : self->column.offsets;
+    const void *values = self->column.values ? self->column.values : is_fixed ? "" : self->column.offsets;
+    exported->buffers[1] = is_fixed ? values : self->column.offsets;
+    exported->buffers[2] = values;
     *array = (struct ArrowArray){
         .length = (int64_t)self->row_count,
         .null_count = null_count,
-        .n_buffers = 3,
+        .n_buffers = is_fixed ? 2 : 3,
         .buffers = exported->buffers,
         .release = release_array,
         .private_data = exported,
@@ -218,7 +222,8 @@ static PyObject *column_nbytes(PyObject *object, void *Py_UNUSED(closure))
 {
     struct column *self = checked(object);
     if (!self) return NULL;
-    uint64_t offset_bytes = (self->row_count + 1) * self->column.offset_bytes;
+    uint64_t offset_bytes =
+        self->column.kind == FB_COLUMN_BINARY ? (self->row_count + 1) * self->column.offset_bytes : 0;
     uint64_t valid_bytes = self->column.valid ? self->row_count : 0;
     return PyLong_FromUnsignedLongLong(value_bytes(self) + offset_bytes + valid_bytes);
 }
@@ -230,13 +235,14 @@ static PyMethodDef column_methods[] = {
 };
 
 static PyGetSetDef column_attributes[] = {
-    {"format", column_format, NULL, "The Arrow format string: u, U (strings), z or Z (binary).", NULL},
+    {"format", column_format, NULL, "The Arrow format string: u, U (strings), z, Z, w:N (binary) or d:P,S (decimals).",
+     NULL},
     {"nbytes", column_nbytes, NULL, "Bytes of values, offsets and validity.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot column_slots[] = {
-    {Py_tp_doc, (void *)"One string or binary column of a batch, over the batch's memory."},
+    {Py_tp_doc, (void *)"A column of a batch that has no numpy dtype, over the batch's memory."},
     {Py_tp_dealloc, column_dealloc},
     {Py_sq_length, column_length},
     {Py_tp_methods, column_methods},

@@ -216,7 +216,7 @@ static PyObject *iterator_next(PyObject *object)
     if (self->has_started) code = fb_loader_next(loader->handle, 0, false, &batch, &error);
     self->has_started = true;
     if (code && wait_for_batch(self, code, &batch, &error) < 0) return NULL;
-    if (batch) return fb__py_batch_dict(loader, batch);
+    if (batch) return fb__py_batch_value(loader, batch);
     self->phase = PHASE_OVER;
     (void)end_epoch(loader); /* with an exception set next() raises it, else the loop ends */
     return NULL;

@@ -134,7 +134,8 @@ static int loader_init(struct fb__py_loader *self, const struct fb__py_arguments
     }
     self->timeout_ns = parsed->timeout_ns;
     self->close_timeout_ns = parsed->close_timeout_ns;
-    if (fb__py_plan_columns(self, parsed) < 0) return -1;
+    if (fb__py_plan_outputs(self, parsed) < 0) return -1;
+    self->storage = parsed->options.storage;
     self->in_use_lock = PyThread_allocate_lock();
     if (!self->in_use_lock) {
         PyErr_NoMemory();
@@ -142,6 +143,8 @@ static int loader_init(struct fb__py_loader *self, const struct fb__py_arguments
     }
     Py_INCREF(parsed->column_class);
     self->column_class = parsed->column_class;
+    Py_INCREF(parsed->convert);
+    self->convert = parsed->convert;
     self->provider = parsed->source->provider;
     Py_XINCREF(self->provider);
     return create_handle(self, parsed);
@@ -170,6 +173,7 @@ static int loader_traverse(PyObject *object, visitproc visit, void *arg)
     struct fb__py_loader *self = (struct fb__py_loader *)object;
     Py_VISIT((PyObject *)Py_TYPE(object));
     Py_VISIT(self->column_class);
+    Py_VISIT(self->convert);
     Py_VISIT(self->provider);
     return 0;
 }
@@ -178,6 +182,7 @@ static int loader_clear(PyObject *object)
 {
     struct fb__py_loader *self = (struct fb__py_loader *)object;
     Py_CLEAR(self->column_class);
+    Py_CLEAR(self->convert);
     Py_CLEAR(self->provider);
     return 0;
 }
@@ -199,12 +204,7 @@ static void loader_dealloc(PyObject *object)
     }
     remove_from_open_loaders(self);
     if (self->in_use_lock && is_own) PyThread_free_lock(self->in_use_lock);
-    for (uint32_t i = 0; i < self->column_count; i++) {
-        Py_XDECREF(self->columns[i].key);
-        Py_XDECREF(self->columns[i].valid_key);
-        Py_XDECREF((PyObject *)self->columns[i].dtype);
-    }
-    PyMem_Free(self->columns);
+    fb__py_free_outputs(self);
     Py_CLEAR(self->blank);
     (void)loader_clear(object);
     fb__py_free(object);
@@ -270,6 +270,38 @@ fail:
     return NULL;
 }
 
+PyDoc_STRVAR(arrow_schema_doc, "arrow_schema($self, /)\n--\n\nThe schema of exported batches, as a capsule.");
+
+static void destroy_schema(PyObject *capsule)
+{
+    struct ArrowSchema *schema = PyCapsule_GetPointer(capsule, "arrow_schema");
+    if (schema->release) schema->release(schema);
+    PyMem_Free(schema);
+}
+
+static PyObject *loader_arrow_schema(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct fb__py_loader *self = (struct fb__py_loader *)object;
+    if (fb__py_check_own(self->state, self->process) < 0) return NULL;
+    if (!self->handle) {
+        fb__py_raise_closed(self->state);
+        return NULL;
+    }
+    struct ArrowSchema *schema = PyMem_Calloc(1, sizeof *schema);
+    if (!schema) return PyErr_NoMemory();
+    struct fb_error error = {.unit = -1, .row = -1};
+    if (fb_loader_export_schema(self->handle, schema, &error)) {
+        fb__py_raise(self->state, &error, FB__PY_AT_CONSTRUCTION, NULL, NULL);
+        PyMem_Free(schema);
+        return NULL;
+    }
+    PyObject *capsule = PyCapsule_New(schema, "arrow_schema", destroy_schema);
+    if (capsule) return capsule;
+    schema->release(schema);
+    PyMem_Free(schema);
+    return NULL;
+}
+
 PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
                         "End the epoch, join the threads and give the memory back. Batches in the user's hands stay.");
 
@@ -292,6 +324,7 @@ static PyMethodDef loader_methods[] = {
     {"plan", loader_plan, METH_NOARGS, plan_doc},
     {"stats", loader_stats, METH_NOARGS, stats_doc},
     {"iterate", loader_iterate, METH_NOARGS, iterate_doc},
+    {"arrow_schema", loader_arrow_schema, METH_NOARGS, arrow_schema_doc},
     {"close", loader_close, METH_NOARGS, close_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -303,7 +336,8 @@ static PyGetSetDef loader_attributes[] = {
 
 PyDoc_STRVAR(loader_doc,
              "Loader(source, *, batch_rows, memory_limit, prefetch_batches, thread_count, preserve_order, drop_last,\n"
-             "       null_policy, fill_values, dtypes, column_class, timeout, close_timeout)\n--\n\n"
+             "       null_policy, fill_values, outputs, column_options, column_class, convert, timeout,\n"
+             "       close_timeout)\n--\n\n"
              "Plans the epochs over a source, runs them, and owns every byte that they take.");
 
 static PyType_Slot loader_slots[] = {

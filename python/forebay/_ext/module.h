@@ -179,14 +179,13 @@ struct fb__py_source {
     struct fb_source *source; /* NULL once a loader has it */
     PyObject *provider;       /* a Provider */
     PyObject *names;          /* tuple of str, one a column */
-    PyObject *binary_flags;   /* bytes, one a column: 1 where it is a string or binary */
     pid_t process;
 };
 
 /* A Source around nothing yet, and the schema of its columns (owned by *capsule [out: a new reference]). */
 struct fb__py_source *fb__py_source_new(struct fb__py_state *state, PyObject *schema_object, PyObject *provider_object,
                                         PyObject **capsule, const struct ArrowSchema **schema);
-/* Sets the names of the columns, and which of them are strings or binary; -1 with an exception. */
+/* Sets the names of the columns; -1 with an exception. */
 int fb__py_source_describe_columns(struct fb__py_source *self, const struct ArrowSchema *schema);
 /* A contiguous buffer of unsigned integers of 4 or 8 bytes [out: PyBuffer_Release]; -1 with an exception. */
 int fb__py_get_buffer(PyObject *object, const char *name, size_t entry_bytes, Py_buffer *buffer, uint64_t *count);
@@ -205,12 +204,37 @@ PyObject *fb__py_parquet_codec_is_supported(PyObject *module, PyObject *codec);
 
 /* ---- loader.c -------------------------------------------------------------------------------------------------- */
 
-/* What each batch's dict is made from, ready before the first one. */
-struct fb__py_column_plan {
+#define FB__PY_MOST_DIMENSIONS 31 /* of a row: numpy's before 2.0, less the rows */
+
+enum fb__py_form_kind {
+    FB__PY_FORM_ARRAY = 0,
+    FB__PY_FORM_COLUMN,
+    FB__PY_FORM_LIST,
+    FB__PY_FORM_STRUCT,
+    FB__PY_FORM_DICTIONARY
+};
+
+/* What Python sees of a column or a part of one; see forms.c. */
+struct fb__py_form {
+    enum fb__py_form_kind kind;
+    PyObject *name;               /* of a struct's field */
+    PyArray_Descr *dtype;         /* ARRAY */
+    uint64_t element_bytes;       /* of dtype */
+    npy_intp *dimensions;         /* ARRAY: of a row; NULL: as the core says */
+    uint64_t row_elements;        /* their product */
+    int dimension_count;
+    uint32_t child_count;
+    struct fb__py_form *children; /* LIST, DICTIONARY: one; STRUCT: its fields */
+};
+
+/* One key of a batch's dict. */
+struct fb__py_output {
     PyObject *key;
-    PyObject *valid_key;     /* "<name>.valid"; NULL without a mask */
-    PyArray_Descr *dtype;    /* NULL for a string or binary column */
-    uint64_t element_bytes;  /* of dtype */
+    PyObject *valid_key;  /* "<name>.valid"; NULL without a mask */
+    uint32_t column;
+    uint32_t path_length;
+    uint32_t *path;       /* fields of structs that lead from the column to it */
+    struct fb__py_form form;
 };
 
 struct fb__py_loader {
@@ -220,10 +244,12 @@ struct fb__py_loader {
 
     /* immutable once made */
     struct fb_plan plan;
-    struct fb__py_column_plan *columns;
-    uint32_t column_count;
+    struct fb__py_output *outputs;
+    uint32_t output_count;
+    enum fb_storage storage;
     PyObject *blank;         /* a dict with every key, copied for each batch */
     PyObject *column_class;  /* NULL once the garbage collector took it */
+    PyObject *convert;       /* FB_STORAGE_ARROW: makes a batch of an arrow_array capsule; likewise */
     PyObject *provider;      /* likewise */
     uint64_t timeout_ns;     /* FB_NO_DEADLINE: none */
     uint64_t close_timeout_ns;
@@ -257,21 +283,28 @@ struct fb__py_arguments {
     PyObject *batch_rows;
     PyObject *memory_limit;
     PyObject *fill_values;
-    PyObject *dtypes;
+    PyObject *outputs;
+    PyObject *column_options;
     PyObject *column_class;
+    PyObject *convert;
     uint64_t timeout_ns;         /* FB_NO_DEADLINE: none */
     uint64_t close_timeout_ns;
     struct fb_loader_options options;
     PyObject *fill_pairs;        /* fill_values as a tuple, so that nobody changes it meanwhile; owned */
     struct fb_fill_value *fills; /* owned */
+    struct fb_column_option *column_option_array; /* owned */
 };
 
 /* Parses and checks; -1 with an exception. *parsed is zeroed before, and freed after in any case. */
 int fb__py_parse_arguments(struct fb__py_arguments *parsed, struct fb__py_state *state, PyObject *arguments,
                            PyObject *keywords);
 void fb__py_free_arguments(struct fb__py_arguments *parsed);
-/* Makes loader->columns and loader->blank; -1 with an exception. */
-int fb__py_plan_columns(struct fb__py_loader *loader, const struct fb__py_arguments *parsed);
+
+/* ---- forms.c --------------------------------------------------------------------------------------------------- */
+
+/* Makes loader->outputs and loader->blank; -1 with an exception. */
+int fb__py_plan_outputs(struct fb__py_loader *loader, const struct fb__py_arguments *parsed);
+void fb__py_free_outputs(struct fb__py_loader *loader);
 
 /* ---- stats.c --------------------------------------------------------------------------------------------------- */
 
@@ -292,12 +325,12 @@ struct fb__py_batch {
     pid_t process;
 };
 
-/* The dict that the user gets. batch: [move], also on failure. */
-PyObject *fb__py_batch_dict(struct fb__py_loader *loader, struct fb_batch *batch);
+/* What the user gets: a dict, or what convert makes of an Arrow array. batch: [move], also on failure. */
+PyObject *fb__py_batch_value(struct fb__py_loader *loader, struct fb_batch *batch);
 
 /* ---- column.c -------------------------------------------------------------------------------------------------- */
 
-/* A string or binary column of batch. */
+/* A column of batch, or a part of one, that has no numpy dtype: strings, binary, decimals. */
 PyObject *fb__py_column_new(struct fb__py_state *state, struct fb__py_batch *batch, const struct fb_column *column);
 
 #endif

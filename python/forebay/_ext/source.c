@@ -29,7 +29,6 @@ static void source_dealloc(PyObject *object)
     if (self->source && fb__py_is_own(self->process)) fb_source_release(self->source);
     Py_CLEAR(self->provider);
     Py_CLEAR(self->names);
-    Py_CLEAR(self->binary_flags);
     fb__py_free(object);
 }
 
@@ -55,16 +54,12 @@ int fb__py_source_describe_columns(struct fb__py_source *self, const struct Arro
     Py_ssize_t column_count = (Py_ssize_t)schema->n_children;
     self->names = PyTuple_New(column_count);
     if (!self->names) return -1;
-    self->binary_flags = PyBytes_FromStringAndSize(NULL, column_count);
-    if (!self->binary_flags) return -1;
-    char *flags = PyBytes_AsString(self->binary_flags);
     for (Py_ssize_t i = 0; i < column_count; i++) {
         const struct ArrowSchema *field = schema->children[i];
         PyObject *name = PyUnicode_FromString(field->name);
         if (!name) return -1;
         PyUnicode_InternInPlace(&name);
         if (PyTuple_SetItem(self->names, i, name) < 0) return -1;
-        flags[i] = strlen(field->format) == 1 && strchr("uUzZ", field->format[0]) != NULL;
     }
     return 0;
 }

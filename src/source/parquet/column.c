@@ -38,16 +38,25 @@ static uint64_t physical_bytes_of(const struct fb_parquet_column *description)
 static bool values_fit(const struct fb_parquet_column *description, const struct fb__column_layout *layout)
 {
     uint64_t physical_bytes = physical_bytes_of(description);
+    if (!layout->is_flat) return false;
     switch (layout->copy) {
     case FB__COPY_BITS:
         return physical_bytes == 0;
     case FB__COPY_WIDEN_I32:
         return description->physical_type == FB_PARQUET_INT32;
+    case FB__COPY_BOOL8:
     case FB__COPY_BYTES:
-        if (description->physical_type == FB_PARQUET_INT32 && layout->element_bytes < 4) return true;
+        if (description->physical_type == FB_PARQUET_INT32 && layout->element_bytes < 4)
+            return layout->element_bytes == 1 || layout->element_bytes == 2;
         return physical_bytes == layout->element_bytes;
+    case FB__COPY_NULLS:
     case FB__COPY_BINARY_32:
     case FB__COPY_BINARY_64:
+    case FB__COPY_BINARY_VIEW:
+    case FB__COPY_LIST_32:
+    case FB__COPY_LIST_64:
+    case FB__COPY_LIST_VIEW_32:
+    case FB__COPY_LIST_VIEW_64:
         break;
     }
     return false;
@@ -257,10 +266,15 @@ int fb__parquet_column_fill(struct fb__parquet_column *column, struct fb_batch *
                             uint64_t row_count, uint64_t *null_row, struct fb_error *error)
 {
     uint32_t index = column->request.column;
-    assert(place <= column->request.layout->batch_rows && row_count <= column->request.layout->batch_rows - place);
-    struct fb__parquet_sink sink = {.values = fb__batch_values(batch, index), .valid = fb__batch_valid(batch, index)};
+    assert(place <= batch->capacity_rows && row_count <= batch->capacity_rows - place);
+    struct fb__parquet_sink sink = {
+        .values = fb__batch_values(batch, index),
+        .valid = fb__batch_valid(batch, index),
+        .item_valid = fb__batch_item_valid(batch, index),
+    };
     sink.values += place * column->layout->list_size * column->layout->element_bytes;
     if (sink.valid) sink.valid += place;
+    if (sink.item_valid) sink.item_valid += place * column->layout->list_size;
     return pass_rows(column, sink, row_count, null_row, error);
 }
 

@@ -69,10 +69,12 @@ struct fb__parquet_column {
     void *codec_context;
 };
 
-/* Where the next row goes. values NULL: rows are passed over. valid NULL: nobody asks. */
+/* Where the next row goes. values NULL: rows are passed over. valid, item_valid (of a list's elements) NULL: nobody
+ * asks. */
 struct fb__parquet_sink {
     uint8_t *values;
     uint8_t *valid;
+    uint8_t *item_valid;
 };
 
 /* Frees a buffer; its bytes stay booked. */

@@ -39,6 +39,7 @@ static struct fb__parquet_sink sink_at(const struct fb__parquet_column *column, 
     return (struct fb__parquet_sink){
         .values = sink.values ? sink.values + row * row_bytes : NULL,
         .valid = sink.valid ? sink.valid + row : NULL,
+        .item_valid = sink.item_valid ? sink.item_valid + row * column->layout->list_size : NULL,
     };
 }
 
@@ -68,6 +69,7 @@ static int regular_rows(struct fb__parquet_column *column, struct fb__parquet_si
         return 0;
     }
     if (sink.valid) memset(sink.valid, 1, count);
+    if (sink.item_valid) memset(sink.item_valid, 1, count * list_size);
     page->levels_left -= count * list_size;
     return fb__parquet_decode(column, sink.values, count * list_size, error);
 }
@@ -128,8 +130,8 @@ enum row_kind { ROW_LIST, ROW_LIST_WITH_NULLS, ROW_NULL };
  * The row's elements from the unpacked levels on: a run of values, or one null. *item: how many are done.
  * There is a level at hand.
  */
-static int some_items(struct fb__parquet_column *column, struct level_block *block, uint8_t *values, uint64_t *item,
-                      enum row_kind *kind, struct fb_error *error)
+static int some_items(struct fb__parquet_column *column, struct level_block *block, struct fb__parquet_sink sink,
+                      uint64_t *item, enum row_kind *kind, struct fb_error *error)
 {
     const struct fb_parquet_column *description = column->request.description;
     uint64_t list_size = column->layout->list_size;
@@ -140,8 +142,9 @@ static int some_items(struct fb__parquet_column *column, struct level_block *blo
         if (block->repetition[i] != (*item + run > 0)) break;
         if (block->definition[i] != description->max_definition) break;
     }
-    uint8_t *to = values ? values + *item * column->layout->element_bytes : NULL;
+    uint8_t *to = sink.values ? sink.values + *item * column->layout->element_bytes : NULL;
     if (run > 0) {
+        if (sink.item_valid) memset(sink.item_valid + *item, 1, run);
         block->at += run;
         *item += run;
         return fb__parquet_decode(column, to, run, error);
@@ -150,14 +153,15 @@ static int some_items(struct fb__parquet_column *column, struct level_block *blo
     if (block->definition[block->at] < description->element_definition)
         return fb__fail(error, EIO, "a list goes on without an element");
     if (to) fb__copy_fill(column->layout, to, 1);
+    if (sink.item_valid) sink.item_valid[*item] = 0;
     *kind = ROW_LIST_WITH_NULLS;
     block->at++;
     *item += 1;
     return 0;
 }
 
-static int any_row(struct fb__parquet_column *column, struct level_block *block, uint8_t *values, enum row_kind *kind,
-                   struct fb_error *error)
+static int any_row(struct fb__parquet_column *column, struct level_block *block, struct fb__parquet_sink sink,
+                   enum row_kind *kind, struct fb_error *error)
 {
     uint64_t list_size = column->layout->list_size;
     uint32_t element_definition = column->request.description->element_definition;
@@ -172,7 +176,8 @@ static int any_row(struct fb__parquet_column *column, struct level_block *block,
         block->at++;
         if (definition + 1 == element_definition) return list_size == 0 ? 0 : fail_length(column, "", 0, error);
         *kind = ROW_NULL;
-        if (values) fb__copy_fill(column->layout, values, list_size);
+        if (sink.values) fb__copy_fill(column->layout, sink.values, list_size);
+        if (sink.item_valid) memset(sink.item_valid, 0, list_size);
         return 0;
     }
     if (list_size == 0) return fail_length(column, "at least ", 1, error);
@@ -181,7 +186,7 @@ static int any_row(struct fb__parquet_column *column, struct level_block *block,
         code = peek_level(column, block, &has_level, error);
         if (code) return code;
         if (!has_level) return fail_length(column, "", item, error);
-        code = some_items(column, block, values, &item, kind, error);
+        code = some_items(column, block, sink, &item, kind, error);
         if (code) return code;
     }
     return 0;
@@ -196,7 +201,7 @@ static int any_rows(struct fb__parquet_column *column, struct fb__parquet_sink s
     for (uint64_t row = 0; row < count; row++) {
         struct fb__parquet_sink at = sink_at(column, sink, row);
         enum row_kind kind;
-        int code = any_row(column, &block, at.values, &kind, error);
+        int code = any_row(column, &block, at, &kind, error);
         if (code) return code;
         if (refuses_nulls && kind != ROW_LIST) {
             *null_row = row;

@@ -28,6 +28,15 @@ static void narrow_to_1(uint8_t *restrict elements, const uint8_t *restrict valu
     }
 }
 
+static void narrow_to_bools(uint8_t *restrict elements, const uint8_t *restrict values, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint32_t value;
+        memcpy(&value, values + 4 * i, 4);
+        elements[i] = (uint8_t)value != 0;
+    }
+}
+
 static void narrow_to_2(uint8_t *restrict elements, const uint8_t *restrict values, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
@@ -71,6 +80,8 @@ void fb__parquet_convert(const struct fb__parquet_column *column, const uint8_t 
         spread_bits(elements, values, 0, count);
     } else if (element_bytes == column->physical_bytes) {
         memcpy(elements, values, count * element_bytes);
+    } else if (column->layout->copy == FB__COPY_BOOL8) {
+        narrow_to_bools(elements, values, count);
     } else if (element_bytes == 1) {
         narrow_to_1(elements, values, count);
     } else if (element_bytes == 2) {

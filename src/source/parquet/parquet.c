@@ -289,14 +289,17 @@ static uint32_t count_here(const struct fb_parquet *parquet, uint32_t column_cou
     return count;
 }
 
-static int check_columns(const struct ArrowSchema *schema, const struct fb_parquet *parquet, struct fb_error *error)
+static int check_columns(struct fb__gate *gate, const struct ArrowSchema *schema, const struct fb_parquet *parquet,
+                         struct fb_error *error)
 {
     if (!parquet->columns && schema->n_children > 0) return fb__fail(error, EINVAL, "the Parquet columns are missing");
     for (uint32_t i = 0; i < (uint32_t)schema->n_children; i++) {
         if (!parquet->columns[i].is_decoded_here) continue;
-        struct fb__column_layout layout;
-        int code = fb__layout_describe_column(schema->children[i], i, &layout, error);
-        if (code == 0) code = fb__parquet_column_check(&parquet->columns[i], &layout, i, error);
+        struct fb__layout layout;
+        int code = fb__layout_init_column(&layout, gate, schema->children[i], error);
+        if (code) return code;
+        code = fb__parquet_column_check(&parquet->columns[i], layout.columns, i, error);
+        fb__layout_destroy(&layout);
         if (code) return code;
     }
     return 0;
@@ -441,7 +444,7 @@ int fb__source_make_parquet(struct fb__gate *gate, const struct ArrowSchema *sch
     int code = fb__source_make_streams(gate, schema, unit_rows, unit_count, costs, callbacks, context, &streams, error);
     if (code) return code;
     uint32_t column_count = streams->column_count;
-    code = check_columns(schema, parquet, error);
+    code = check_columns(gate, schema, parquet, error);
     if (code == 0) code = check_chunks(parquet, column_count, unit_rows, unit_count, error);
     if (code) goto fail;
     const struct places places = place_tables(parquet, column_count, unit_count);
