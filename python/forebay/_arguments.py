@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _bad_files
 from ._columns import duplicate_names, quoted
 from ._machine import default_memory_limit, usable_processors
 
@@ -19,6 +20,7 @@ MOST = (1 << 62) - 1
 MOST_THREADS = 1024
 
 NULL_POLICIES = {"error": 0, "fill": 1, "mask": 2}
+PARTITIONINGS = ("hive",)
 ADAPTIVE_PREFETCH = -1
 BATCH_FORMATS = ("numpy", "pyarrow", "pandas")
 
@@ -48,6 +50,8 @@ class Settings:
     timeout: float | None
     close_timeout: float
     progress: bool
+    partitioning: str | None
+    on_bad_file: str
 
 
 def check(
@@ -66,6 +70,8 @@ def check(
     timeout: Any,
     close_timeout: Any,
     progress: Any,
+    partitioning: Any,
+    on_bad_file: Any,
 ) -> Settings:
     """All arguments of a loader but its source, checked. Raises TypeError or ValueError naming the argument."""
     check_choice("batch_format", batch_format, BATCH_FORMATS)
@@ -103,6 +109,10 @@ def check(
         timeout=None if timeout is None else check_seconds("timeout", timeout, allow_zero=False),
         close_timeout=check_seconds("close_timeout", close_timeout, allow_zero=True),
         progress=check_bool("progress", progress),
+        partitioning=None
+        if partitioning is None
+        else check_choice("partitioning", partitioning, PARTITIONINGS),
+        on_bad_file=check_choice("on_bad_file", on_bad_file, _bad_files.POLICIES),
     )
 
 

@@ -1,6 +1,7 @@
 """Parquet files: footers become a plan, and each (row group, set of columns) an Arrow C stream through pyarrow.
 
-Columns that the core decodes by itself (_parquet_native.py says which) are never opened here.
+Columns that the core decodes by itself (_parquet_native.py says which) are never opened here. A partition column is a
+stream too, of constant pieces beside the others; it needs no file.
 
 This is the one file that touches pyarrow._parquet, which is private: its reader is the only one that decodes into a
 memory pool of the caller's and streams a row group by pages. pyproject.toml pins the versions it was read in, and
@@ -18,27 +19,36 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from array import array
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import _parquet
 
 from . import _ext, _parquet_native
+from ._bad_files import BadFiles
 from ._columns import choose_columns, duplicate_names, quoted, unknown_column_message
 from ._errors import SourceError, UnsupportedError
 from ._machine import usable_processors
 from ._parquet_costs import BUFFER_BYTES, ColumnCost, spread_transient
-from ._parquet_native import FileChunks
+from ._parquet_files import (
+    FOOTER_GROWTH,
+    KEPT_FOOTER_BYTES,
+    DatasetParts,
+    FileFigures,
+    Footer,
+    FooterCache,
+    SourceFile,
+    first_of,
+    none_left,
+    wanted_groups,
+)
 from ._parquet_survey import examine
+from ._partitions import ConstantColumns, Partitions
 
 # What the allocators keep beside what is in use: measured at up to a quarter of it on top, see docs/design.md.
 _RETAINED_SHARE = 4
@@ -46,34 +56,8 @@ _FOOTER_THREADS = 8
 # What columns cost is worked out from so many files, spread evenly over the source: files of a source have one writer,
 # and where one is unlike the rest the core adjusts.
 _SURVEYED_FILES = 64
-# A parsed footer takes about this many times its length in the file (measured: 5.7 without statistics, 7.2 with).
-_FOOTER_GROWTH = 8
-_KEPT_FOOTER_BYTES = 1 << 20
 _MAGIC, _ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 _LEAST_FILE_BYTES = 12  # magic, an empty footer's length, magic
-
-_Leaves = tuple[tuple[int, ...], ...]  # leaf columns of each chosen column
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file of the source: what it takes to open it again and to know that it is still the same."""
-
-    path: str
-    identity: tuple[int, int]  # length and time of the last change
-    leaves: _Leaves
-
-
-@dataclass(slots=True)
-class _Footer:
-    """What the plan needs of a footer; the rest of it is let go."""
-
-    file: _File
-    schema: pa.Schema  # of the chosen columns, in their order
-    group_rows: list[int]
-    costs: list[ColumnCost]  # empty where the file was not surveyed
-    footer_bytes: int  # once parsed
-    chunks: FileChunks | None  # of the columns that the core may decode; None: of none
 
 
 class ParquetProvider:
@@ -83,32 +67,44 @@ class ParquetProvider:
         schema: pyarrow.Schema of the chosen columns.
         unit_rows: numpy uint64, rows of each unit; a unit is a row group that has rows.
         native_columns: which columns the core decodes by itself; the others are opened here.
+        partition_columns: which are not in the files: a file's place says their values.
         costs: numpy uint64 of shape (columns, 4): fixed bytes, bytes of a row, of its string, weight. The first three
             are 0 for a column that the core decodes.
         plan_bytes: most bytes that the footers kept and the list of units take.
     """
 
-    def __init__(self, paths: Sequence[str], columns: Sequence[str] | None, thread_count: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        columns: Sequence[str] | None,
+        thread_count: int,
+        *,
+        partitions: Partitions | None = None,
+        dataset: DatasetParts | None = None,
+        bad_files: BadFiles | None = None,
+    ) -> None:
         """Reads every footer, in threads that are joined here.
 
+        partitions: of the files; None: there are none. dataset: None: the first file's columns are the source's.
+        bad_files: takes the files that cannot be read; None: the first of them is raised.
         Raises SourceError (UnsupportedError for what pyarrow does not read) naming the file, ValueError for a column
         that does not exist.
         """
+        self._partitions = partitions or Partitions()
+        self._dataset = dataset
         self._pool = pa.proxy_memory_pool(_base_pool())
-        self._footers = _FooterCache()
+        self._footers = FooterCache()
         self._page_bytes_open: dict[int, int] = {}
         self._errors: dict[int, BaseException] = {}
-        footers = self._read_footers(paths, columns)
+        footers = self._read_footers(paths, columns, bad_files or BadFiles())
         self._files = [footer.file for footer in footers]
         self._unit_files = array("I")
         self._unit_groups = array("I")
         unit_rows = array("Q")
         for number, footer in enumerate(footers):
-            for group, rows in enumerate(footer.group_rows):
-                if rows:
-                    self._unit_files.append(number)
-                    self._unit_groups.append(group)
-                    unit_rows.append(rows)
+            self._unit_files.extend([number] * len(footer.groups))
+            self._unit_groups.extend(footer.groups)
+            unit_rows.extend(footer.group_rows)
         self.unit_rows = np.frombuffer(unit_rows, dtype=np.uint64) if unit_rows else np.zeros(0, np.uint64)
         self.schema = _merged_schema(footers)
         costs = [ColumnCost() for _ in self.schema]
@@ -117,7 +113,13 @@ class ParquetProvider:
                 cost.widen(other)
         self._native = _parquet_native.plan([footer.chunks for footer in footers], costs)
         self.native_columns = self._native.native_columns
-        streamed = [cost for cost, native in zip(costs, self.native_columns, strict=True) if not native]
+        self.partition_columns = [name in footers[0].partitions for name in self.schema.names]
+        streamed = []
+        for place, name in enumerate(self.schema.names):
+            if self.partition_columns[place]:
+                costs[place] = self._partitions.cost(name)
+            elif not self.native_columns[place]:
+                streamed.append(costs[place])
         spread_transient(streamed)
         self._column_page_bytes = [cost.page_bytes for cost in costs]
         self.costs = np.array(
@@ -131,9 +133,19 @@ class ParquetProvider:
         if streamed:
             largest = max(footer.footer_bytes for footer in footers)
             together = sum(footer.footer_bytes for footer in footers)
-            self.plan_bytes += min(together, max(_KEPT_FOOTER_BYTES, largest) + thread_count * largest)
+            self.plan_bytes += min(together, max(KEPT_FOOTER_BYTES, largest) + thread_count * largest)
         else:
-            self._footers = _FooterCache()  # nothing will be opened
+            self._footers = FooterCache()  # nothing will be opened
+        self._partitions, self._dataset = Partitions(), None
+
+    def files(self) -> list[FileFigures]:
+        """The files of the source, without those that were left out."""
+        row_groups = np.bincount(self._unit_files, minlength=len(self._files))
+        rows = np.bincount(self._unit_files, weights=self.unit_rows, minlength=len(self._files))
+        return [
+            FileFigures(file.path, file.identity[0], int(row_groups[number]), int(rows[number]))
+            for number, file in enumerate(self._files)
+        ]
 
     def make_source(self) -> Any:
         """The core's source over these files, once: what only it needs is let go of here.
@@ -157,8 +169,20 @@ class ParquetProvider:
 
     def open(self, unit: int, columns: tuple[int, ...], piece_rows: int) -> pa.RecordBatchReader:
         """One unit's chosen columns as a stream of record batches of at most piece_rows rows."""
-        number = self._unit_files[unit]
-        file = self._files[number]
+        file = self._files[self._unit_files[unit]]
+        schema = pa.schema([self.schema.field(column) for column in columns])
+        of_file = [column for column in columns if not self.partition_columns[column]]
+        constants = None
+        if len(of_file) < len(columns):
+            unit_rows = int(self.unit_rows[unit])
+            values = {
+                place: file.partitions[self.schema.names[column]]
+                for place, column in enumerate(columns)
+                if self.partition_columns[column]
+            }
+            constants = ConstantColumns(schema, values, min(piece_rows, unit_rows), self._pool)
+            if not of_file:
+                return pa.RecordBatchReader.from_batches(schema, constants.pieces(unit_rows))
         with _naming(file.path, prefix=""):  # the core puts path and row group before the message
             if _identity(os.stat(file.path)) != file.identity:
                 raise SourceError(
@@ -166,23 +190,23 @@ class ParquetProvider:
                 )
             handle = pa.OSFile(os.fsencode(file.path), memory_pool=self._pool)
             try:
-                metadata = self._footers.get(number)
+                metadata = self._footers.get((file.path, file.identity))
                 reader = _parquet.ParquetReader(memory_pool=self._pool)
                 reader.open(handle, metadata=metadata, buffer_size=BUFFER_BYTES, pre_buffer=False)
                 if metadata is None:
-                    metadata = self._footers.put(number, reader.metadata)
+                    metadata = self._footers.put((file.path, file.identity), reader.metadata)
                 batches = reader.iter_batches(
                     piece_rows,
                     row_groups=[self._unit_groups[unit]],
-                    column_indices=[leaf for column in columns for leaf in file.leaves[column]],
+                    column_indices=[leaf for column in of_file for leaf in file.leaves[column]],
                     use_threads=False,
                 )
-                pieces = _Pieces(self, unit, handle, metadata, batches)
+                pieces = _Pieces(self, unit, handle, metadata, batches, constants)
             except BaseException:
                 handle.close()
                 raise
         self._page_bytes_open[id(pieces)] = sum(self._column_page_bytes[column] for column in columns)
-        return pa.RecordBatchReader.from_batches(pa.schema([self.schema.field(c) for c in columns]), pieces)
+        return pa.RecordBatchReader.from_batches(schema, pieces)
 
     def allocated_bytes(self) -> int:
         """Bytes that all open streams hold: the pool's counter, and the bound of the page buffers beside it."""
@@ -204,26 +228,57 @@ class ParquetProvider:
     def _stream_closed(self, key: int) -> None:
         self._page_bytes_open.pop(key, None)
 
-    def _read_footers(self, paths: Sequence[str], columns: Sequence[str] | None) -> list[_Footer]:
-        first = self._read_footer(0, paths[0], columns, None, True)
+    def _read_footers(
+        self, paths: Sequence[str], columns: Sequence[str] | None, bad_files: BadFiles
+    ) -> list[Footer]:
+        """The footers of the files that can be read; the first of those says what the others must agree with."""
         step = -(-len(paths) // _SURVEYED_FILES)
-        workers = max(1, min(_FOOTER_THREADS, usable_processors(), len(paths) - 1))
+
+        footers: list[Footer] = []
+        errors = []
+        first = None
+        if self._dataset:
+            first = first_of(self._dataset, columns)
+            columns = first.schema.names  # what else files hold is not read
+
+        def read(number: int) -> Footer | SourceError | ValueError:
+            is_surveyed = number % step == 0 or not footers
+            try:
+                return self._read_footer(number, paths[number], columns, first, is_surveyed)
+            except (SourceError, ValueError) as error:
+                if bad_files.are_errors:
+                    raise
+                return error.with_traceback(None)
+
+        begin = 0
+        while begin < len(paths) and not footers:
+            one = read(begin)
+            if isinstance(one, Footer):
+                footers.append(one)
+                first = first or one
+            else:
+                bad_files.leave_out(paths[begin], one)
+                errors.append(one)
+            begin += 1
+        if not footers:
+            raise none_left(paths, errors)
+        workers = max(1, min(_FOOTER_THREADS, usable_processors(), len(paths) - begin))
         with ThreadPoolExecutor(workers, "forebay-footer") as executor:
             try:
-                rest = executor.map(
-                    lambda number: self._read_footer(
-                        number, paths[number], columns, first, number % step == 0
-                    ),
-                    range(1, len(paths)),
-                )
-                return [first, *rest]
+                rest = executor.map(read, range(begin, len(paths)))
+                for path, one in zip(paths[begin:], rest, strict=True):
+                    if isinstance(one, Footer):
+                        footers.append(one)
+                    else:
+                        bad_files.leave_out(path, one)
             except BaseException:
                 executor.shutdown(wait=True, cancel_futures=True)
                 raise
+        return footers
 
     def _read_footer(
-        self, number: int, path: str, columns: Sequence[str] | None, first: _Footer | None, survey: bool
-    ) -> _Footer:
+        self, number: int, path: str, columns: Sequence[str] | None, first: Footer | None, survey: bool
+    ) -> Footer:
         """Reads one footer and checks it against the first file's."""
         with _naming(path, prefix=f"{path}: "), open(path, "rb", opener=_open_at_once) as descriptor:
             identity = _check_magic(path, descriptor.fileno())
@@ -236,28 +291,72 @@ class ParquetProvider:
                 leaves_by_name = _leaves_by_name(available.names, reader.column_paths)
             finally:
                 handle.close()
-            footer_bytes = metadata.serialized_size * _FOOTER_GROWTH
+            footer_bytes = metadata.serialized_size * FOOTER_GROWTH
+            partitions = self._partitions_of(number, path, available, columns, first)
+            for name in partitions:
+                hidden = [i for i, other in enumerate(available.names) if other == name]
+                for place in reversed(hidden):
+                    available = available.remove(place)
+                available = available.append(self._partitions.field(name))
+                leaves_by_name[name] = ()
             schema = _choose(path, available, columns, first)
             leaves = tuple(leaves_by_name[name] for name in schema.names)
             if first is not None and leaves == first.file.leaves:
                 leaves = first.file.leaves  # one copy for all files that are alike
             group_rows = _group_rows(path, metadata)
             costs, chunks = examine(path, descriptor.fileno(), metadata, schema, leaves, group_rows, survey)
-            self._footers.put(number, metadata)
-            return _Footer(_File(path, identity, leaves), schema, group_rows, costs, footer_bytes, chunks)
+            groups = [group for group, rows in enumerate(group_rows) if rows]
+            if self._dataset:
+                wanted = wanted_groups(path, self._dataset.row_groups[number](), group_rows)
+                if chunks:
+                    chunks.keep([groups.index(group) for group in wanted])
+                groups = wanted
+            self._footers.put((path, identity), metadata)
+            return Footer(
+                SourceFile(path, identity, leaves, self._partitions.of_file(number)),
+                schema,
+                partitions,
+                groups,
+                [group_rows[group] for group in groups],
+                costs,
+                footer_bytes,
+                chunks,
+            )
+
+    def _partitions_of(
+        self,
+        number: int,
+        path: str,
+        available: pa.Schema,
+        columns: Sequence[str] | None,
+        first: Footer | None,
+    ) -> tuple[str, ...]:
+        """The partition columns of a file; they agree with the first file's as far as they were chosen."""
+        if first is None:
+            return self._partitions.first_columns(number, available)
+        expected = [name for name in first.partitions if columns is None or name in columns]
+        self._partitions.check_same(number, path, available, first.file.path, expected, columns is None)
+        return tuple(expected)
 
 
 class _Pieces:
     """The record batches of one open stream; closes the file at the end, at an error, or when it is let go."""
 
     def __init__(
-        self, provider: ParquetProvider, unit: int, handle: Any, metadata: Any, batches: Any
+        self,
+        provider: ParquetProvider,
+        unit: int,
+        handle: Any,
+        metadata: Any,
+        batches: Any,
+        constants: ConstantColumns | None,
     ) -> None:
         self._provider = provider
         self._unit = unit
         self._handle = handle
         self._metadata = metadata  # alive while it is read, so that other streams of the file share it
         self._batches = batches
+        self._constants = constants
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self
@@ -266,7 +365,8 @@ class _Pieces:
         if self._batches is None:
             raise StopIteration
         try:
-            return next(self._batches)
+            piece = next(self._batches)
+            return self._constants.beside(piece) if self._constants else piece
         except StopIteration:
             self.close()
             raise
@@ -277,42 +377,12 @@ class _Pieces:
 
     def close(self) -> None:
         """Lets the reader and its file go. Idempotent."""
-        self._batches = self._metadata = None
+        self._batches = self._metadata = self._constants = None
         self._provider._stream_closed(id(self))
         self._handle.close()
 
     def __del__(self) -> None:
         self.close()
-
-
-class _FooterCache:
-    """Parsed footers: those of open streams are shared, and a few more are kept, least recently used out first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._alive: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self._kept: OrderedDict[int, Any] = OrderedDict()
-        self._kept_bytes = 0
-
-    def get(self, number: int) -> Any:
-        """The footer of a file, None where it has to be read again."""
-        with self._lock:
-            metadata = self._alive.get(number)
-            if number in self._kept:
-                self._kept.move_to_end(number)
-            return metadata
-
-    def put(self, number: int, metadata: Any) -> Any:
-        """Keeps a footer; returns it, or the one that another thread has put there meanwhile."""
-        with self._lock:
-            present = self._alive.setdefault(number, metadata)
-            if number not in self._kept:
-                self._kept[number] = present
-                self._kept_bytes += _parsed_bytes(present)
-                while self._kept_bytes > _KEPT_FOOTER_BYTES and len(self._kept) > 1:
-                    _, dropped = self._kept.popitem(last=False)
-                    self._kept_bytes -= _parsed_bytes(dropped)
-            return present
 
 
 def _stream_cost(cost: ColumnCost) -> tuple[int, int, int, int]:
@@ -327,10 +397,6 @@ def _stream_cost(cost: ColumnCost) -> tuple[int, int, int, int]:
 
 def _with_retained(used_bytes: int) -> int:
     return used_bytes + -(-used_bytes // _RETAINED_SHARE)
-
-
-def _parsed_bytes(metadata: Any) -> int:
-    return int(metadata.serialized_size) * _FOOTER_GROWTH
 
 
 def _base_pool() -> pa.MemoryPool:
@@ -397,7 +463,7 @@ def _leaves_by_name(names: list[str], paths: list[list[str]]) -> dict[str, tuple
 
 
 def _choose(
-    path: str, available: pa.Schema, columns: Sequence[str] | None, first: _Footer | None
+    path: str, available: pa.Schema, columns: Sequence[str] | None, first: Footer | None
 ) -> pa.Schema:
     """The schema of the chosen columns of one file; they agree with the first file's by name and type."""
     names = available.names
@@ -445,7 +511,7 @@ def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
     return bool(one == other)
 
 
-def _merged_schema(footers: list[_Footer]) -> pa.Schema:
+def _merged_schema(footers: list[Footer]) -> pa.Schema:
     """The first file's columns; one is nullable where it is in any file."""
     nullable = [
         any(footer.schema.field(i).nullable for footer in footers) for i in range(len(footers[0].schema))

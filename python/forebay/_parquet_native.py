@@ -89,6 +89,7 @@ class FileChunks:
             "_data_end",
             "_descriptor",
             "_encodings",
+            "_kept",
             "_leaves",
             "_list_sizes",
             "_numbers",
@@ -114,6 +115,7 @@ class FileChunks:
         self._leaves = [own[0] if own else -1 for own in leaves]
         self._list_sizes = [getattr(kind, "list_size", 1) for kind in schema.types]
         self._numbers = array("Q")
+        self._kept: list[int] | None = None
         self._encodings: set[tuple[int, ...]] = set()  # that were found to be supported
         self._seen: set[int] = set()  # columns whose levels were looked at
         self._descriptor = descriptor
@@ -131,6 +133,10 @@ class FileChunks:
                 self.columns[place] = None
                 numbers.extend((0, 0, 0, 0))
 
+    def keep(self, units: list[int]) -> None:
+        """Only these are read, in this order, of the row groups that were added."""
+        self._kept = units
+
     def close(self) -> None:
         """The file is about to be closed: nothing more is added."""
         self._descriptor = -1
@@ -141,6 +147,8 @@ class FileChunks:
         """Chunks of those columns, which were candidates, of shape (units, columns, 4)."""
         numbers = np.frombuffer(self._numbers, np.uint64) if self._numbers else np.zeros(0, np.uint64)
         every = numbers.reshape(-1, len(self._candidates), _CHUNK_NUMBERS)
+        if self._kept is not None:
+            every = every[self._kept]
         return every[:, [self._candidates.index(place) for place in places]]
 
     def _is_supported(self, place: int, levels: Levels, rows: int, chunk: Chunk) -> bool:

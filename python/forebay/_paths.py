@@ -8,13 +8,20 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._columns import quoted
 from ._errors import SourceError, UnsupportedError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _IGNORED = ("_", ".")
+
+
+class FoundFile(NamedTuple):
+    """A file to read, and the folder below which it was found; None where it was named itself."""
+
+    path: str
+    root: str | None
 
 
 def check_paths(source: Any) -> list[str]:
@@ -44,13 +51,14 @@ def _check_path(path: Any) -> str:
     return text
 
 
-def find_files(paths: list[str]) -> list[str]:
+def find_files(paths: list[str]) -> list[FoundFile]:
     """The files that paths stand for: each path in turn, a directory's and a glob's files sorted by path.
 
     In a directory (searched to the bottom) names that begin with "_" or "." are ignored; so are those that a glob
-    finds, unless a part of it begins so. Raises SourceError where nothing is there to read.
+    finds, unless a part of it begins so. A directory is the root of its files; the root of a glob's is the folder named
+    before its first special character. Raises SourceError where nothing is there to read.
     """
-    files: list[str] = []
+    files: list[FoundFile] = []
     for path in paths:
         if _URL.match(path) and not os.path.exists(path):
             raise UnsupportedError(f"{path}: URLs are not read: give a path of this machine", path=path)
@@ -58,7 +66,7 @@ def find_files(paths: list[str]) -> list[str]:
     return files
 
 
-def _expand(path: str) -> list[str]:
+def _expand(path: str) -> list[FoundFile]:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -72,11 +80,11 @@ def _expand(path: str) -> list[str]:
         files = sorted(_walk(path))
         if not files:
             raise SourceError(f"{path}: the directory holds no file to read{_ignored_note(path)}", path=path)
-        return files
-    return [path]
+        return [FoundFile(file, path) for file in files]
+    return [FoundFile(path, None)]
 
 
-def _expand_glob(pattern: str) -> list[str]:
+def _expand_glob(pattern: str) -> list[FoundFile]:
     parts = pattern.rstrip(os.sep).split(os.sep)
     literal = next(count for count, part in enumerate(parts) if glob.has_magic(part))
     asked_for = {part[0] for part in parts[literal:] if part.startswith(_IGNORED)}
@@ -91,7 +99,8 @@ def _expand_glob(pattern: str) -> list[str]:
             found.extend(sorted(_walk(match)))
     if not found:
         raise SourceError(f"{pattern}: no file matches the pattern", path=pattern)
-    return found
+    root = os.sep.join(parts[:literal]) or (os.sep if pattern.startswith(os.sep) else ".")
+    return [FoundFile(path, root) for path in found]
 
 
 def _walk(folder: str) -> Iterator[str]:

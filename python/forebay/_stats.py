@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
+
+from ._bad_files import BadFiles
 
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -65,7 +67,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, int | None]:
         """The attributes as a dict."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Stats:
         next_wait: how long next() took.
         stages: {stage: its times}.
         bottleneck: the name of the stage that the rest waits for, or "consumer"; None before the first batch.
+        bad_files: files that on_bad_file left out, when the loader was made.
+        bad_file_paths: (path, reason) of the first hundred of them.
     """
 
     batches: int
@@ -104,11 +108,15 @@ class Stats:
     next_wait: WaitStats
     stages: dict[str, StageStats]
     bottleneck: str | None
+    bad_files: int = 0
+    bad_file_paths: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
-    def from_core(cls, figures: dict[str, Any]) -> Stats:
-        """From the dict that the core gives; what it has more than this class is left out."""
-        known = {field.name: figures[field.name] for field in fields(cls)}
+    def from_core(cls, figures: dict[str, Any], bad_files: BadFiles | None = None) -> Stats:
+        """From the dict that the core gives; what it has more than this class is left out. bad_files: None: none."""
+        known = {one.name: figures[one.name] for one in fields(cls) if one.name in figures}
+        if bad_files:
+            known |= {"bad_files": bad_files.count, "bad_file_paths": list(bad_files.listed)}
         known["accounts"] = {name: AccountStats(*pair) for name, pair in figures["accounts"].items()}
         known["next_wait"] = WaitStats(**figures["next_wait"])
         known["stages"] = {name: StageStats(**times) for name, times in figures["stages"].items()}
@@ -116,7 +124,7 @@ class Stats:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain dicts, tuples, ints, floats and str: ready for json."""
-        figures = {field.name: getattr(self, field.name) for field in fields(self)}
+        figures = {one.name: getattr(self, one.name) for one in fields(self)}
         figures["accounts"] = {name: tuple(account) for name, account in self.accounts.items()}
         figures["next_wait"] = _plain(self.next_wait)
         figures["stages"] = {name: _plain(stage) for name, stage in self.stages.items()}
@@ -145,6 +153,8 @@ class Stats:
             lines.append(
                 ("beyond", f"{bytes_text(self.foreign_bytes)} taken by the decoder before it could be booked")
             )
+        if self.bad_files:
+            lines.append(("bad files", f"{self.bad_files:,} left out: bad_file_paths says why"))
         text = [f"{name:<13}{value}" for name, value in lines]
         text.append(_table("account", ("now", "peak"), {
             name: [bytes_text(account.bytes), bytes_text(account.peak)] for name, account in self.accounts.items()
@@ -168,7 +178,7 @@ def bytes_text(count: int) -> str:
 
 
 def _plain(record: Any) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    return {one.name: getattr(record, one.name) for one in fields(record)}
 
 
 def _rate(rows: int, bytes_out: int, seconds: float) -> str:

@@ -1,15 +1,18 @@
-"""The command line: `forebay run SOURCE`, `forebay demo`, `forebay bench NAME`."""
+"""The command line: `forebay run SOURCE`, `forebay inspect SOURCE`, `forebay demo`, `forebay bench NAME`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import __version__
+from . import __version__, _bad_files
 from ._errors import ForkedLoaderError, LoaderTimeoutError, MemoryLimitError, SourceError, UnsupportedError
 
 _MISTAKE, _INTERRUPTED = 2, 130
@@ -29,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Where stderr is no terminal, progress is logged.
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        options.command(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _show_warning
+            options.command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("forebay: interrupted", file=sys.stderr)
@@ -42,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"forebay: {message}", file=sys.stderr)
         return _MISTAKE
     return 0
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"forebay: {message}", file=sys.stderr)
 
 
 def _remedy(error: BaseException) -> str:
@@ -66,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"forebay {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="stream a source once and say how fast, and in how many bytes"))
+    _add_inspect(commands.add_parser("inspect", help="say what a source holds and what batches it makes"))
     _add_demo(commands.add_parser("demo", help="make a click log, train on one epoch of it in 192 MiB"))
     _add_bench(commands.add_parser("bench", help="say how fast it is here, beside the same loop without it"))
     return parser
@@ -74,20 +85,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = "Streams a source once, nulls masked, and prints how fast it went and what it took."
     parser.set_defaults(command=_run)
+    _add_source_options(parser)
     add = parser.add_argument
-    add(
-        "source",
-        nargs="+",
-        metavar="SOURCE",
-        help="a Parquet file, a directory or a glob; several are read in turn",
-    )
-    add("--batch-size", type=int, default=4096, metavar="ROWS", help="rows of a batch (default %(default)s)")
     add("--memory-limit", metavar="SIZE", help="such as 192MiB (default: 1GiB, or 1/8 of the memory if less)")
-    add(
-        "--columns",
-        metavar="A,B,...",
-        help="names of the columns to read, separated by commas (default: all)",
-    )
     add("--threads", type=int, metavar="N", help="reader threads (default: the processors it may use)")
     add(
         "--prefetch",
@@ -99,6 +99,36 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--drop-last", action="store_true", help="leave out a last batch that is not full")
     add(
         "--timeout", type=float, metavar="SECONDS", help="most time to wait for one batch (default: no limit)"
+    )
+
+
+def _add_source_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="a Parquet file, a directory or a glob; several are read in turn",
+    )
+    add("--batch-size", type=int, default=4096, metavar="ROWS", help="rows of a batch (default %(default)s)")
+    add(
+        "--columns",
+        metavar="A,B,...",
+        help="names of the columns to read, separated by commas (default: all)",
+    )
+    add(
+        "--on-bad-file",
+        choices=_bad_files.POLICIES,
+        default="error",
+        help="what to do about a file that cannot be read (default %(default)s)",
+    )
+    add(
+        "--no-partitioning",
+        dest="partitioning",
+        action="store_const",
+        const=None,
+        default="hive",
+        help="read no columns from folders called key=value",
     )
 
 
@@ -117,10 +147,37 @@ def _run(options: argparse.Namespace) -> None:
         null_policy="mask",
         timeout=options.timeout,
         progress=True,
+        partitioning=options.partitioning,
+        on_bad_file=options.on_bad_file,
     ) as loader:
         for _ in loader:
             pass
     print(loader.stats())
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Reads the footers of a source and prints what it holds and what batches would be made of it."
+    )
+    parser.set_defaults(command=_inspect)
+    _add_source_options(parser)
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from ._inspect import inspect, text_of
+
+    found = inspect(
+        options.source,
+        batch_size=options.batch_size,
+        columns=options.columns and options.columns.split(","),
+        partitioning=options.partitioning,
+        on_bad_file=options.on_bad_file,
+    )
+    if options.json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        print(text_of(found, shutil.get_terminal_size().columns))
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

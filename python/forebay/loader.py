@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from . import _arguments, _ext, _paths
+from . import _arguments, _ext
 from ._arguments import Settings
 from ._column import ArrowColumn
-from ._errors import ForkedLoaderError, SourceError
-from ._forms import make_forms
-from ._memory import MemoryProvider
+from ._errors import ForkedLoaderError
+from ._forms import Forms, make_forms
 from ._numpy import fill_bytes
 from ._progress import LiveLine, Progress
+from ._sources import open_source
 from ._stats import Plan, Stats, bytes_text
-from ._streams import StreamProvider
 
 Batch = dict[str, Any]
 
@@ -41,7 +39,10 @@ class Loader:
         `__arrow_c_stream__`. A stream is read by one thread, block by block, and its batches come in order. In a
         directory, searched to the bottom, names that begin with "_" or "." are ignored and the rest is sorted by path;
         any other file that is not Parquet is an error. Files must agree in names and types of the chosen columns; the
-        order of columns and their nullability may differ.
+        order of columns and their nullability may differ. Also a pyarrow Parquet Dataset (FileSystemDataset or
+        ParquetDataset on this machine's files: its fragments in its order, with the row groups, the schema and the
+        partition columns that it has settled), a list of tables and record batches that agree in the same way, and an
+        object whose `__arrow_c_array__` gives a struct array.
     batch_size
         Rows of a batch, at least 1. The last batch of an epoch may have fewer. None: the source's own blocks, row
         groups of files or record batches, one batch each.
@@ -87,6 +88,19 @@ class Loader:
     progress
         Show a live line on stderr: rows/s, MB/s, bytes held of the limit, share of time waited. When stderr is not a
         terminal, a line is logged every 10 s at level INFO by the logger "forebay".
+    partitioning
+        "hive": folders called `key=value` become columns, in the order of the folders, after the files' own. Only
+        folders below the root count: the directory that was given, or what a glob names before its first special
+        character; a file that was named itself has no root. Keys and values are URL-decoded;
+        `__HIVE_DEFAULT_PARTITION__` is null. A column is int32 where all of its values, over all files, are decimal
+        numbers that fit, int64 where they fit that, else string. A key that is a column of the files too is read from
+        the files. Files must agree in the keys that are read. None: folders are only folders.
+    on_bad_file
+        What becomes of a file that cannot be read when the loader is made: its footer is damaged or missing, it is
+        empty, no Parquet file, or differs from the first good file in the chosen columns. "error": SourceError.
+        "skip": it is left out, and counted in stats(). "warn": as "skip", with a UserWarning for each of the first ten
+        and one for the rest. When no file is left it is SourceError. Damage inside pages is found only in mid-epoch,
+        when the rows of each batch are settled: it is always an error.
 
     Raises
     ------
@@ -117,6 +131,8 @@ class Loader:
         timeout: float | None = None,
         close_timeout: float = 1.0,
         progress: bool = False,
+        partitioning: str | None = "hive",
+        on_bad_file: str = "error",
     ) -> None:
         settings = _arguments.check(
             batch_size=batch_size,
@@ -133,27 +149,15 @@ class Loader:
             timeout=timeout,
             close_timeout=close_timeout,
             progress=progress,
+            partitioning=partitioning,
+            on_bad_file=on_bad_file,
         )
-        core_source, source_schema, self._stream = _open_source(source, settings)
-        forms = make_forms(source_schema, settings.batch_format, settings.dtypes)
+        opened = open_source(source, settings)
+        self._stream = opened.stream
+        forms = make_forms(opened.schema, settings.batch_format, settings.dtypes)
         self._schema = forms.schema
-        self._ext = _ext.Loader(
-            core_source,
-            batch_rows=settings.batch_size,
-            memory_limit=settings.memory_limit,
-            prefetch_batches=settings.prefetch_batches,
-            thread_count=settings.num_threads,
-            preserve_order=settings.preserve_order,
-            drop_last=settings.drop_last,
-            null_policy=_arguments.NULL_POLICIES[settings.null_policy],
-            fill_values=fill_bytes(source_schema, settings.fill_value),
-            outputs=forms.outputs,
-            column_options=forms.column_options,
-            column_class=ArrowColumn,
-            convert=forms.convert,
-            timeout=settings.timeout,
-            close_timeout=settings.close_timeout,
-        )
+        self._bad_files = opened.bad_files
+        self._ext = make_core_loader(opened.core, opened.schema, forms, settings)
         self._plan = Plan(**self._ext.plan())
         self._progress = settings.progress
         self._epoch = 0
@@ -209,7 +213,7 @@ class Loader:
 
     def stats(self) -> Stats:
         """A snapshot of the loader's figures, also while an epoch runs and after close()."""
-        return Stats.from_core(self._ext.stats())
+        return Stats.from_core(self._ext.stats(), self._bad_files)
 
     def plan(self) -> Plan:
         """What was settled at construction: batches, rows, units, the least memory that would do."""
@@ -244,27 +248,22 @@ def _one_epoch(loader: Loader) -> Iterator[Batch]:
         yield from loader
 
 
-def _open_source(source: Any, settings: Settings) -> tuple[Any, pa.Schema, StreamProvider | None]:
-    """The core's source for what the user gave, the schema of the chosen columns, and the stream to close, if any."""
-    if isinstance(source, (pa.Table, pa.RecordBatch)):
-        memory = MemoryProvider(source, settings.columns)
-        return _ext.block_source(memory.schema, memory.blocks, memory), memory.schema, None
-    if hasattr(source, "__arrow_c_stream__"):
-        stream = StreamProvider(source, settings.columns)
-        return _ext.pull_source(stream.schema, stream), stream.schema, stream
-    if isinstance(source, (str, bytes, os.PathLike, list, tuple)):
-        files = _paths.find_files(_paths.check_paths(source))
-        # Only here: the reader of Parquet takes time and memory to import that other sources do without.
-        from ._parquet import ParquetProvider
-
-        provider = ParquetProvider(files, settings.columns, settings.num_threads)
-        try:
-            core_source = provider.make_source()
-        except ValueError as error:  # a schema that no writer writes
-            raise SourceError(f"{files[0]}: the footer is damaged: {error}", path=files[0]) from error
-        return core_source, provider.schema, None
-    raise TypeError(
-        "source must be a path, a directory, a glob, a list of those, a pyarrow.Table, RecordBatch or "
-        "RecordBatchReader, or an object with __arrow_c_stream__, "
-        f"not {type(source).__name__}"
+def make_core_loader(core_source: Any, schema: pa.Schema, forms: Forms, settings: Settings) -> _ext.Loader:
+    """The core's loader over a source, of which schema are the chosen columns, and forms what becomes of them."""
+    return _ext.Loader(
+        core_source,
+        batch_rows=settings.batch_size,
+        memory_limit=settings.memory_limit,
+        prefetch_batches=settings.prefetch_batches,
+        thread_count=settings.num_threads,
+        preserve_order=settings.preserve_order,
+        drop_last=settings.drop_last,
+        null_policy=_arguments.NULL_POLICIES[settings.null_policy],
+        fill_values=fill_bytes(schema, settings.fill_value),
+        outputs=forms.outputs,
+        column_options=forms.column_options,
+        column_class=ArrowColumn,
+        convert=forms.convert,
+        timeout=settings.timeout,
+        close_timeout=settings.close_timeout,
     )

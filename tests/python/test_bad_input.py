@@ -135,7 +135,7 @@ def test_a_wrong_argument_is_refused_before_the_source_is_looked_at(
         raise AssertionError("the source was looked at")
 
     monkeypatch.setattr(forebay._paths, "find_files", fail)
-    monkeypatch.setattr(forebay.loader, "MemoryProvider", fail)
+    monkeypatch.setattr(forebay._sources, "MemoryProvider", fail)
     for source in ("data.parquet", TABLE):
         with pytest.raises((TypeError, ValueError), match=name):
             forebay.Loader(source, **({"batch_size": 2, "null_policy": "fill"} | {name: value}))

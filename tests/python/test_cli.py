@@ -93,7 +93,9 @@ def test_the_limit_that_the_remedy_names_will_do(capsys, clicks):
 
 
 def test_a_type_that_is_not_supported_names_the_way_around_it(capsys, tmp_path):
-    pq.write_table(pa.table({"id": [1], "pairs": [{"a": 1}]}), tmp_path / "a.parquet")
+    permuted = pa.fixed_shape_tensor(pa.int8(), [2, 2], permutation=[1, 0])
+    pairs = pa.ExtensionArray.from_storage(permuted, pa.array([[1, 2, 3, 4]], pa.list_(pa.int8(), 4)))
+    pq.write_table(pa.table({"id": [1], "pairs": pairs}), tmp_path / "a.parquet")
     status, _, err = run(capsys, "run", tmp_path)
     assert status == 2
     assert "pairs" in err and "--columns" in err and err.count("\n") == 1

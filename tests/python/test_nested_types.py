@@ -291,6 +291,10 @@ def test_what_is_not_supported_is_refused_by_column_and_type(array: pa.Array, ba
     for table, name in ((pa.table({"c": array}), "'c'"), (pa.table({"s": inside}), "'s.x'")):
         with pytest.raises(forebay.UnsupportedError, match=f"column {name} has type.*columns="):
             forebay.Loader(table, batch_size=1, batch_format=batch_format)
+        with forebay.Loader(
+            table.append_column("id", [[1, 2]]), batch_size=1, batch_format=batch_format, columns=["id"]
+        ) as loader:
+            assert len(list(loader)) == 2
 
 
 def test_two_columns_of_one_dotted_name_are_refused() -> None:

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import forebay
-from forebay._paths import check_paths, find_files
+from forebay import _paths
+from forebay._paths import check_paths
 
 
 @pytest.fixture
@@ -29,6 +30,10 @@ def tree(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return tmp_path
+
+
+def find_files(paths):
+    return [found.path for found in _paths.find_files(paths)]
 
 
 def names(files, root):
