@@ -38,6 +38,7 @@ from ._errors import SourceError, UnsupportedError
 from ._machine import usable_processors
 from ._parquet_costs import BUFFER_BYTES, ColumnCost, spread_transient
 from ._parquet_native import FileChunks
+from ._parquet_pages import read_at
 from ._parquet_survey import examine
 
 # What the allocators keep beside what is in use: measured at up to a quarter of it on top, see docs/design.md.
@@ -374,8 +375,8 @@ def _check_magic(path: str, descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise SourceError(f"{path}: not a file but a pipe or a device", path=path)
-    head = os.pread(descriptor, 4, 0)
-    tail = os.pread(descriptor, 4, max(0, status.st_size - 4))
+    head = read_at(descriptor, 4, 0)
+    tail = read_at(descriptor, 4, max(0, status.st_size - 4))
     if _ENCRYPTED_MAGIC in (head, tail):
         raise UnsupportedError(f"{path}: encrypted Parquet files are not read", path=path)
     if tail != _MAGIC or status.st_size < _LEAST_FILE_BYTES:
