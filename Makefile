@@ -105,7 +105,8 @@ PYTEST := $(VENV_PYTHON) -m pytest
 
 test: .venv/test.stamp .venv/package.stamp $(BUILD)/test/build.ninja ## every test: C, threads, Python
 	@$(call run-c-tests,test)
-	@FOREBAY_CORE_LIBRARY=$(BUILD)/test/src/libforebay_core.a $(PYTEST) $(ARGS)
+	@FOREBAY_CORE_LIBRARY=$(BUILD)/test/src/libforebay_core.a \
+	  FOREBAY_FAULTS_LIBRARY=$(BUILD)/test/tests/faults/forebay_faults.so $(PYTEST) $(ARGS)
 
 check: .venv/dev.stamp .venv/package.stamp $(BUILD)/check/build.ninja ## what a commit needs, in under a minute
 	@$(call run-c-tests,check,--suite unit)

@@ -20,7 +20,8 @@ static struct {
         const void *pointer;
         int64_t bytes;
     } live[LIVE_MOST];
-    int64_t count, bytes, peak_bytes;
+    _Atomic int64_t count; /* changed with the mutex held */
+    int64_t bytes, peak_bytes;
 } book = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void fault_arm(enum fault_kind kind, int64_t after, int64_t repeat, int code)
@@ -100,6 +101,7 @@ void fault_note_memory(const void *pointer, size_t bytes)
 
 bool fault_forget_memory(const void *pointer)
 {
+    if (atomic_load(&book.count) == 0) return false;
     pthread_mutex_lock(&book.mutex);
     int64_t at = book.count - 1; /* what came last mostly goes first */
     while (at >= 0 && book.live[at].pointer != pointer) at--;
