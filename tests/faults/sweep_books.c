@@ -92,7 +92,10 @@ int main(int argument_count, char **arguments)
         dice.state = seed + round;
         uint64_t unit_rows[WORLD_UNITS_MAX];
         uint64_t unit_count = 1 + dice_below(&dice, WORLD_UNITS_MAX);
-        for (uint64_t i = 0; i < unit_count; i++) unit_rows[i] = dice_below(&dice, dice_below(&dice, 4) ? 700 : 2);
+        /* At times so many that a batch of all of them is mapped. */
+        uint64_t most_rows = dice_below(&dice, 8) ? 700 : 20000;
+        for (uint64_t i = 0; i < unit_count; i++)
+            unit_rows[i] = dice_below(&dice, dice_below(&dice, 4) ? most_rows : 2);
         const struct fb_loader_options options = {
             .batch_rows = 1 + dice_below(&dice, dice_below(&dice, 3) ? 900 : 30000),
             .memory_limit_bytes = 64 << 20,

@@ -126,7 +126,9 @@ static void check_completes(struct sweep *sweep, uint64_t limit_bytes)
         sweep->most_needed_bytes = needed_bytes;
 }
 
-static void run_shape(const struct world_kind *kind, const struct shape *shape, uint64_t step_count, struct dice *dice)
+/* Returns the number of limits. */
+static uint64_t run_shape(const struct world_kind *kind, const struct shape *shape, uint64_t step_count,
+                          struct dice *dice)
 {
     struct sweep sweep = {.options = {
                               .batch_rows = shape->batch_rows,
@@ -158,6 +160,7 @@ static void run_shape(const struct world_kind *kind, const struct shape *shape, 
                sweep.told_too_low_count);
     printf("\n");
     world_end(&sweep.world);
+    return sweep.case_count;
 }
 
 int main(int argument_count, char **arguments)
@@ -166,8 +169,10 @@ int main(int argument_count, char **arguments)
     struct dice dice = {has_seed ? strtoull(arguments[1], NULL, 10) : fb__clock_ns()};
     uint64_t step_count = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : 40;
     printf("  seed %" PRIu64 "\n", dice.state);
+    uint64_t case_count = 0;
     for (size_t kind = 0; kind < WORLD_KIND_COUNT; kind++)
         for (size_t shape = 0; shape < SHAPE_COUNT; shape++)
-            run_shape(&world_kinds[kind], &shapes[shape], step_count, &dice);
+            case_count += run_shape(&world_kinds[kind], &shapes[shape], step_count, &dice);
+    printf("cases: %" PRIu64 "\n", case_count);
     return 0;
 }

@@ -11,13 +11,13 @@ Usage: LD_PRELOAD=.../forebay_faults.so python sweep_objects.py [every N-th allo
 
 from __future__ import annotations
 
+import _testcapi
 import gc
 import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
-import _testcapi
 import faults
 import numpy as np
 import pyarrow as pa
@@ -121,7 +121,7 @@ class Sweep:
     def first_next(self, number: int, length: int) -> bool:
         loader = self.make()
         batches = iter(loader)
-        batch, error = fails_at(number, length, lambda: next(batches))
+        batch, error = fails_at(number, length, batches.__next__)
         assert error is None or type(error) is MemoryError, repr(error)
         if batch is not None:
             assert np.array_equal(faults.check_batch(batch), np.arange(BATCH_ROWS))
