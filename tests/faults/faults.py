@@ -38,7 +38,7 @@ class Kind(enum.IntEnum):
 
 
 _library = ctypes.CDLL(None)
-for _name in ("fault_calls", "fault_failures", "fault_live_bytes", "fault_live_threads"):
+for _name in ("fault_calls", "fault_failures", "fault_live_bytes", "fault_peak_bytes", "fault_live_threads"):
     getattr(_library, _name).restype = ctypes.c_int64  # not there: this program must run with LD_PRELOAD
 
 
@@ -65,6 +65,16 @@ def calls(kind: Kind) -> int:
 def live_bytes() -> int:
     """Bytes that the watched library has asked for and not given back."""
     return _library.fault_live_bytes()
+
+
+def peak_bytes() -> int:
+    """The most of them since reset_peak()."""
+    return _library.fault_peak_bytes()
+
+
+def reset_peak() -> None:
+    """The peak is what is live now."""
+    _library.fault_reset_peak()
 
 
 def live_threads() -> int:

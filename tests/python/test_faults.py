@@ -24,19 +24,20 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(
-    ("program", "every", "least_cases"),
+    ("program", "arguments", "least_cases"),
     [
-        ("sweep_loader.py", 4, 150),
-        ("sweep_objects.py", 3, 200),
-        ("sweep_files.py", 11, 300),
+        ("sweep_loader.py", "4", 150),
+        ("sweep_limits.py", "20 12", 150),
+        ("sweep_objects.py", "3", 200),
+        ("sweep_files.py", "17", 250),
     ],
 )
-def test_every_call_that_fails_is_an_error_and_nothing_worse(
-    program: str, every: int, least_cases: int
+def test_each_failure_and_each_limit_is_an_error_or_does_no_harm(
+    program: str, arguments: str, least_cases: int
 ) -> None:
     assert LIBRARY
     ended = subprocess.run(
-        [sys.executable, "-X", "faulthandler", str(PROGRAMS / program), str(every)],
+        [sys.executable, "-X", "faulthandler", str(PROGRAMS / program), *arguments.split()],
         env={**os.environ, "LD_PRELOAD": os.path.abspath(LIBRARY)},
         capture_output=True,
         text=True,

@@ -74,6 +74,7 @@ CAMPAIGNS = [
     *in_c("tests/faults/sweep_budget", ("SEED", "1000"), ("SEED", "300"), ("SEED", "100")),
     *in_c("tests/stress/stress_loader", ("SEED", "1000"), ("SEED", "500"), ("SEED", "200")),
     Campaign("sweep_loader.py", "test", "tests/faults/sweep_loader.py", ("1",)),
+    Campaign("sweep_limits.py", "test", "tests/faults/sweep_limits.py", ("500", "300")),
     Campaign("sweep_objects.py", "test", "tests/faults/sweep_objects.py", ("1",)),
     Campaign("sweep_files.py", "test", "tests/faults/sweep_files.py", ("1", "1", "2", "3")),
 ]
