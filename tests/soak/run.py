@@ -70,7 +70,7 @@ def in_c(
 # seed, random lives with two threads for each sweep, every N-th call; seed, rounds; and so on: see the programs.
 CAMPAIGNS = [
     *in_c("tests/faults/sweep_calls", ("SEED", "8", "1"), ("SEED", "3", "1"), ("SEED", "3", "4")),
-    *in_c("tests/faults/sweep_books", ("SEED", "1000"), ("SEED", "300"), ("SEED", "100")),
+    *in_c("tests/faults/sweep_books", ("SEED", "500"), ("SEED", "150"), ("SEED", "50")),
     *in_c("tests/faults/sweep_budget", ("SEED", "1000"), ("SEED", "300"), ("SEED", "100")),
     *in_c("tests/stress/stress_loader", ("SEED", "1000"), ("SEED", "500"), ("SEED", "200")),
     Campaign("sweep_loader.py", "test", "tests/faults/sweep_loader.py", ("1",)),
