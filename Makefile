@@ -23,7 +23,7 @@ PACKAGE_SOURCES := $(shell find include src python meson.build meson.options pyp
 C_FILES := $(shell find include src python tests examples -name '*.[ch]')
 PYTHON_FOLDERS := $(wildcard python tests benchmarks examples scripts)
 
-.PHONY: help setup setup-system demo install-c test check asan ubsan tsan bench fmt lint clean FORCE
+.PHONY: help setup setup-system demo install-c test check asan ubsan tsan soak bench fmt lint clean FORCE
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -121,7 +121,8 @@ PYTEST := $(VENV_PYTHON) -m pytest
 
 test: .venv/test.stamp .venv/package.stamp $(BUILD)/test/build.ninja ## every test: C, threads, Python
 	@$(call run-c-tests,test)
-	@$(IN_VENV) FOREBAY_CORE_LIBRARY=$(BUILD)/test/src/libforebay_core.a FOREBAY_C_BUILD=$(BUILD)/test $(PYTEST) $(ARGS)
+	@$(IN_VENV) FOREBAY_CORE_LIBRARY=$(BUILD)/test/src/libforebay_core.a FOREBAY_C_BUILD=$(BUILD)/test \
+	  FOREBAY_FAULTS_LIBRARY=$(BUILD)/test/tests/faults/forebay_faults.so $(PYTEST) $(ARGS)
 
 check: .venv/dev.stamp .venv/package.stamp $(BUILD)/check/build.ninja ## what a commit needs, in under a minute
 	@$(call run-c-tests,check,--suite unit --suite examples)
@@ -158,6 +159,10 @@ CAN_SETARCH = $(shell setarch -R true 2>/dev/null && echo yes)
 tsan: export TSAN_OPTIONS := halt_on_error=1:second_deadlock_stack=1
 tsan: $(BUILD)/tsan/build.ninja ## C tests and threaded stress under TSan
 	@$(call run-c-tests,tsan,$(if $(CAN_SETARCH),--wrapper 'setarch -R'))
+
+# Programs are built as they are needed; --minutes says for how long, see tests/soak/run.py.
+soak: .venv/test.stamp .venv/package.stamp $(foreach name,test asan tsan,$(BUILD)/$(name)/build.ninja) ## every campaign at length, summed up in tests/soak/results.md
+	@$(IN_VENV) python tests/soak/run.py --builds $(BUILD) $(ARGS)
 
 # ---- how the code looks ---------------------------------------------------------------------------------------------
 

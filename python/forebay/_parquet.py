@@ -47,6 +47,7 @@ from ._parquet_files import (
     none_left,
     wanted_groups,
 )
+from ._parquet_pages import read_at
 from ._parquet_survey import examine
 from ._partitions import ConstantColumns, Partitions
 
@@ -440,8 +441,8 @@ def _check_magic(path: str, descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise SourceError(f"{path}: not a file but a pipe or a device", path=path)
-    head = os.pread(descriptor, 4, 0)
-    tail = os.pread(descriptor, 4, max(0, status.st_size - 4))
+    head = read_at(descriptor, 4, 0)
+    tail = read_at(descriptor, 4, max(0, status.st_size - 4))
     if _ENCRYPTED_MAGIC in (head, tail):
         raise UnsupportedError(f"{path}: encrypted Parquet files are not read", path=path)
     if tail != _MAGIC or status.st_size < _LEAST_FILE_BYTES:

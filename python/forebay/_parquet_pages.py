@@ -67,13 +67,24 @@ class ChunkPages:
     dictionary_values: int = 0
 
 
+def read_at(descriptor: int, count: int, offset: int) -> bytes:
+    """Bytes of a file from offset on: count of them, fewer only where the file ends. A read may give less than that."""
+    data = os.pread(descriptor, count, offset)
+    while data and len(data) < count:
+        more = os.pread(descriptor, count - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 def read_footer(descriptor: int, file_bytes: int) -> bytes:
     """The footer's bytes, which end TAIL_BYTES before the file does. Raises MalformedThrift or OSError."""
-    tail = os.pread(descriptor, TAIL_BYTES, max(0, file_bytes - TAIL_BYTES))
+    tail = read_at(descriptor, TAIL_BYTES, max(0, file_bytes - TAIL_BYTES))
     length = int.from_bytes(tail[:4], "little")
     if length + TAIL_BYTES > file_bytes:
         raise MalformedThrift("the footer is longer than the file")
-    return os.pread(descriptor, length, file_bytes - TAIL_BYTES - length)
+    return read_at(descriptor, length, file_bytes - TAIL_BYTES - length)
 
 
 def read_leaves(footer: bytes) -> list[list[Node]]:
@@ -206,10 +217,10 @@ def read_level_encodings(descriptor: int, offset: int, chunk_bytes: int) -> tupl
 
 
 def _read_header(descriptor: int, offset: int) -> tuple[dict[int, Any], int]:
-    data = os.pread(descriptor, _HEADER_BYTES, offset)
+    data = read_at(descriptor, _HEADER_BYTES, offset)
     try:
         return parse_struct(data)
     except MalformedThrift:
         if len(data) < _HEADER_BYTES:
             raise
-    return parse_struct(os.pread(descriptor, _LONG_HEADER_BYTES, offset))
+    return parse_struct(read_at(descriptor, _LONG_HEADER_BYTES, offset))

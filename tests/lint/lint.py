@@ -214,7 +214,9 @@ def built_files(root: Path) -> Violations:
     """Every source, package file, C test and example is named in the meson.build beside it: none is left out."""
     listed = files(root, "src python/forebay", ".c .py .pyi .typed")
     listed += [
-        path for path in files(root, "tests/unit tests/stress", ".c") if re.match("test_|stress_", path.name)
+        path
+        for path in files(root, "tests/unit tests/stress tests/faults", ".c")
+        if re.match("test_|stress_|sweep_", path.name)
     ]
     listed += files(root, "examples", ".c")
     for path in listed:

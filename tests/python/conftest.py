@@ -31,6 +31,7 @@ _SETTLE_S = 5.0
 _SLOW_MODULES = {
     "test_bad_input",
     "test_exit",
+    "test_faults",
     "test_fork",
     "test_memory",
     "test_parquet_damage",

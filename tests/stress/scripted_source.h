@@ -52,9 +52,10 @@ static inline int64_t script_number(uint64_t row)
 /* Writes the text of a row to buffer (at least 128 bytes); returns its length. */
 static inline size_t script_text(uint64_t row, char *buffer)
 {
-    size_t length = 0;
-    for (uint64_t i = 0; i < row % 5; i++) length += (size_t)sprintf(buffer + length, "r%llu", (unsigned long long)row);
-    return length;
+    if (row % 5 == 0) return 0;
+    size_t length = (size_t)sprintf(buffer, "r%llu", (unsigned long long)row);
+    for (uint64_t i = 1; i < row % 5; i++) memcpy(buffer + i * length, buffer, length);
+    return row % 5 * length;
 }
 
 struct script_stream {

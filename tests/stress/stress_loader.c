@@ -290,6 +290,6 @@ int main(int argument_count, char **arguments)
         for (int warm = 0; warm < 8; warm++) (void)random_below(2);
         run_round();
     }
-    printf("  %llu rounds\n", (unsigned long long)round_count);
+    printf("cases: %llu\n", (unsigned long long)round_count);
     return 0;
 }
