@@ -85,32 +85,28 @@ void fb__batch_deallocate(struct fb_batch *batch, void *pointer, uint64_t bytes)
     atomic_fetch_add(&batch->spare_bytes, fb__gate_bytes(bytes) - grown_bytes);
 }
 
-void fb__batch_drop_chain(struct fb_batch *batch, struct fb__extent *home, uint32_t piece_count)
+void fb__batch_drop_chain(struct fb_batch *batch, struct fb__extent *home)
 {
     struct fb__extent *extent = home->next;
     home->next = NULL;
     while (extent) {
         struct fb__extent *next = extent->next;
-        for (uint32_t i = 0; i < piece_count; i++)
+        for (uint32_t i = 0; i < extent->piece_count; i++)
             fb__batch_deallocate(batch, extent->pieces[i].bytes, extent->pieces[i].capacity_bytes);
-        fb__batch_deallocate(batch, extent, sizeof *extent + piece_count * sizeof *extent->pieces);
+        fb__batch_deallocate(batch, extent, sizeof *extent + extent->piece_count * sizeof *extent->pieces);
         extent = next;
     }
 }
 
 void fb__batch_drop_extents(struct fb_batch *batch)
 {
-    const struct fb__layout *layout = batch->layout;
-    if (layout->home_count == 0) return;
-    for (uint32_t i = 0; i < layout->column_count; i++) {
-        uint32_t piece_count = layout->columns[i].piece_count;
-        if (piece_count == 0) continue;
-        struct fb__extent *home = fb__batch_home(batch, i);
-        fb__batch_drop_chain(batch, home, piece_count);
+    for (uint32_t i = 0; i < batch->layout->home_count; i++) {
+        struct fb__extent *home = &batch->homes[i];
+        fb__batch_drop_chain(batch, home);
         home->is_claimed = false;
         home->first_row = 0;
         home->row_count = 0;
-        for (uint32_t j = 0; j < piece_count; j++) home->pieces[j].used_bytes = 0;
+        for (uint32_t j = 0; j < home->piece_count; j++) home->pieces[j].used_bytes = 0;
     }
 }
 
@@ -157,6 +153,7 @@ static int begin_extent(struct fb_batch *batch, struct fb__extent *home, uint32_
     memset(memory, 0, bytes);
     struct fb__extent *extent = memory;
     extent->pieces = (struct fb__piece *)(void *)(extent + 1);
+    extent->piece_count = piece_count;
     claim(extent, place);
     fb__lock_acquire(&batch->extent_lock);
     /* In row order behind the home, so that the join is one walk. */

@@ -44,7 +44,8 @@ struct fb__extent {
     uint64_t first_row;         /* place in the batch */
     /* the owner's until the batch is complete */
     _Atomic uint64_t row_count; /* rows filled so far; stored once lengths, bytes and used_bytes of them are in place */
-    struct fb__piece *pieces; /* as many as the column has, in the extent's own allocation */
+    struct fb__piece *pieces; /* in the extent's own allocation, or the batch's */
+    uint32_t piece_count; /* as the column's */
 };
 
 /* FB_STORAGE_ARROW: one array of the export. */
@@ -158,7 +159,7 @@ FB_MUST_CHECK int fb__batch_allocate(struct fb_batch *batch, uint64_t bytes, enu
 void fb__batch_deallocate(struct fb_batch *batch, void *pointer, uint64_t bytes);
 
 /* Frees the extents behind a home. */
-void fb__batch_drop_chain(struct fb_batch *batch, struct fb__extent *home, uint32_t piece_count);
+void fb__batch_drop_chain(struct fb_batch *batch, struct fb__extent *home);
 
 /* Moves a piece's bytes to a buffer of capacity_bytes; on failure the piece is as it was. */
 FB_MUST_CHECK int fb__batch_resize(struct fb_batch *batch, struct fb__piece *piece, uint64_t capacity_bytes,

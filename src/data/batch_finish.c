@@ -81,7 +81,7 @@ static int join_column(struct fb_batch *batch, uint32_t column, struct fb_error 
     if (code == 0 && (home->next || !layout->is_flat)) code = make_homes_fit(batch, column, error);
     if (code || !home->next) return code;
     for (uint32_t i = 0; i < layout->piece_count; i++) join_piece(home, i);
-    fb__batch_drop_chain(batch, home, layout->piece_count);
+    fb__batch_drop_chain(batch, home);
     home->first_row = 0;
     home->row_count = batch->row_count;
     return 0;
@@ -266,30 +266,36 @@ uint64_t fb__batch_pack(uint8_t *bytes, uint64_t count)
 static void settle_column(struct fb_batch *batch, uint32_t column)
 {
     const struct fb__column_layout *layout = &batch->layout->columns[column];
-    const struct fb__node *root = &batch->layout->nodes[layout->root];
     if (layout->is_dictionary)
         fb__batch_encode(batch, column);
-    else if (layout->piece_count > 0 || !layout->is_flat)
-        sum_slots(batch, column, root, batch->row_count);
+    else if (!layout->is_flat)
+        sum_slots(batch, column, &batch->layout->nodes[layout->root], batch->row_count);
+    else if (layout->piece_count > 0)
+        (void)sum_node(batch, column, &batch->layout->nodes[layout->leaf], batch->row_count);
     if (batch->parts) fb__batch_set_parts(batch, column);
+}
+
+/* What can fail of finishing a column. */
+static int prepare_column(struct fb_batch *batch, uint32_t column, struct fb_error *error)
+{
+    const struct fb__column_layout *layout = &batch->layout->columns[column];
+    int code = 0;
+    if (layout->piece_count > 0) code = join_column(batch, column, error);
+    if (code == 0 && (!layout->is_flat || layout->is_dictionary)) code = check_column(batch, column, error);
+    return code;
 }
 
 int fb__batch_finish(struct fb_batch *batch, struct fb_error *error)
 {
     assert(!batch->is_finished);
-    const struct fb__layout *layout = batch->layout;
-    for (uint32_t i = 0; i < layout->column_count; i++) {
-        const struct fb__column_layout *column = &layout->columns[i];
-        int code = 0;
-        if (column->piece_count > 0) code = join_column(batch, i, error);
-        if (code == 0 && (!column->is_flat || column->is_dictionary)) code = check_column(batch, i, error);
+    const struct fb__column_layout *columns = batch->layout->columns;
+    uint32_t column_count = batch->layout->unfinished_count > 0 ? batch->layout->column_count : 0;
+    for (uint32_t i = 0; i < column_count; i++) {
+        int code = columns[i].is_filled_finished ? 0 : prepare_column(batch, i, error);
         if (code) return code;
     }
-    for (uint32_t i = 0; i < layout->column_count; i++) {
-        const struct fb__column_layout *column = &layout->columns[i];
-        if (column->piece_count > 0 || !column->is_flat || column->is_dictionary || batch->parts)
-            settle_column(batch, i);
-    }
+    for (uint32_t i = 0; i < column_count; i++)
+        if (!columns[i].is_filled_finished) settle_column(batch, i);
     batch->is_finished = true;
     return 0;
 }

@@ -129,31 +129,33 @@ void fb_batch_column(const struct fb_batch *batch, uint32_t column, struct fb_co
 {
     assert(batch->is_finished && column < batch->layout->column_count);
     const struct fb__column_layout *layout = &batch->layout->columns[column];
-    if (!layout->is_flat || layout->is_dictionary || batch->parts) {
+    if (!layout->is_plain) {
         layout->is_dictionary ? show_codes(batch, column, out)
                               : show_node(batch, column, layout->root, batch->row_count, out);
         out->name = layout->name;
         return;
     }
-    *out = (struct fb_column){
-        .kind = layout->kind,
-        .name = layout->name,
-        .format = layout->format,
-        .element_format = layout->kind == FB_COLUMN_FIXED ? layout->element_format : NULL,
-        .row_count = batch->row_count,
-        .element_bytes = layout->element_bytes,
-        .list_size = layout->list_size,
-        .is_list = layout->is_list,
-        .valid = fb__batch_region(batch, layout->valid_region),
-        .node = layout->root,
-    };
-    if (layout->kind == FB_COLUMN_BINARY) {
+    /* Field by field: this is called for each column of each batch. */
+    out->kind = layout->kind;
+    out->name = layout->name;
+    out->format = layout->format;
+    out->element_format = layout->element_format;
+    out->row_count = batch->row_count;
+    out->values = NULL;
+    out->element_bytes = layout->element_bytes;
+    out->list_size = layout->list_size;
+    out->is_list = layout->is_list;
+    out->offsets = NULL;
+    out->offset_bytes = layout->offset_bytes;
+    out->valid = fb__batch_region(batch, layout->valid_region);
+    out->child_count = 0;
+    out->node = layout->root;
+    if (layout->piece_count > 0) {
         const struct fb__piece *piece = fb__batch_home(batch, column)->pieces;
-        out->values = piece->used_bytes ? piece->bytes : NULL;
-        out->offsets = fb__batch_region(batch, layout->offsets_region);
-        out->offset_bytes = layout->offset_bytes;
+        if (piece->used_bytes > 0) out->values = piece->bytes;
+        out->offsets = batch->fixed + batch->places[layout->offsets_region];
     } else {
-        out->values = fb__batch_region(batch, layout->values_region);
+        out->values = batch->fixed + batch->places[layout->values_region];
     }
 }
 
@@ -249,16 +251,16 @@ uint64_t fb__batch_bytes_out(const struct fb_batch *batch)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < layout->column_count; i++) {
         const struct fb__column_layout *column = &layout->columns[i];
-        if (column->is_dictionary) {
-            bytes += code_bytes(batch, i);
-        } else if (!column->is_flat || batch->parts) {
-            bytes += slot_bytes(batch, i, &layout->nodes[column->root], batch->row_count);
-        } else {
-            if (column->kind == FB_COLUMN_BINARY)
+        if (column->is_plain) {
+            if (column->piece_count > 0)
                 bytes += (batch->row_count + 1) * column->offset_bytes + fb__batch_home(batch, i)->pieces[0].used_bytes;
             else
                 bytes += batch->row_count * column->list_size * column->element_bytes;
             if (column->valid_region != FB__NONE) bytes += batch->row_count;
+        } else if (column->is_dictionary) {
+            bytes += code_bytes(batch, i);
+        } else {
+            bytes += slot_bytes(batch, i, &layout->nodes[column->root], batch->row_count);
         }
     }
     return bytes;

@@ -172,6 +172,17 @@ static int copy_nested(struct fb_batch *batch, uint32_t column, uint64_t place, 
     return code;
 }
 
+/* Most columns of most batches: small batches are dominated by what a column costs, not a row. */
+static inline void copy_same_bytes(struct fb_batch *batch, const struct fb__column_layout *layout, uint64_t place,
+                                   const struct ArrowArray *array, uint64_t first, uint64_t row_count)
+{
+    uint64_t width = layout->element_bytes;
+    uint8_t *values = batch->fixed + batch->places[layout->values_region] + place * width;
+    memcpy(values, (const uint8_t *)array->buffers[1] + first * width, row_count * width);
+    if (layout->valid_region != FB__NONE)
+        memset(batch->fixed + batch->places[layout->valid_region] + place, 1, row_count);
+}
+
 int fb__copy_rows(struct fb_batch *batch, uint32_t column, uint64_t place, const struct ArrowArray *array,
                   uint64_t block_offset, uint64_t first_row, uint64_t row_count, uint64_t expected_rows,
                   uint64_t *null_row, struct fb_error *error)
@@ -184,6 +195,10 @@ int fb__copy_rows(struct fb_batch *batch, uint32_t column, uint64_t place, const
     if (row_count == 0) return 0;
     uint64_t first = (uint64_t)array->offset + block_offset + first_row;
     const struct fb__column_layout *layout = &batch->layout->columns[column];
+    if (layout->is_same_bytes && array->buffers[0] == NULL) {
+        copy_same_bytes(batch, layout, place, array, first, row_count);
+        return 0;
+    }
     if (!layout->is_flat)
         return copy_nested(batch, column, place, array, first, row_count, expected_rows, null_row, error);
     if (layout->offset_bytes > 0)

@@ -212,7 +212,8 @@ static void set_glance(const struct fb__layout *layout, struct fb__column_layout
     bool is_list = leaf != stored;
     if (leaf->kind != FB__NODE_FIXED && (is_list || leaf->kind != FB__NODE_BINARY)) return;
     if (!column->is_dictionary) column->kind = kind_of(leaf->kind);
-    column->element_format = leaf->stored_format ? leaf->stored_format : leaf->format;
+    if (leaf->kind == FB__NODE_FIXED)
+        column->element_format = leaf->stored_format ? leaf->stored_format : leaf->format;
     column->copy = leaf->copy;
     column->source_bytes = leaf->source_bytes;
     column->element_bytes = leaf->element_bytes;
@@ -227,6 +228,9 @@ static void set_glance(const struct fb__layout *layout, struct fb__column_layout
     bool is_direct = leaf == root || (is_one_list && root == stored && root->first_child == column->leaf);
     if (!is_direct || leaf->copy == FB__COPY_NULLS || leaf->copy == FB__COPY_BINARY_VIEW) return;
     column->is_flat = !is_list || !leaf->has_valid;
+    column->is_plain = column->is_flat && layout->storage == FB_STORAGE_DENSE && !column->is_dictionary;
+    column->is_filled_finished = column->is_plain && column->piece_count == 0;
+    column->is_same_bytes = leaf == root && leaf->copy == FB__COPY_BYTES && leaf->element_bytes > 0;
     column->values_region = leaf->values_region;
     column->offsets_region = leaf->offsets_region;
     column->valid_region = root->valid_region;
@@ -361,7 +365,10 @@ int fb__layout_init(struct fb__layout *layout, struct fb__gate *gate, const stru
     rc = make_regions(&made, options, error);
     if (rc != 0) goto fail_regions;
     number_pieces(&made);
-    for (uint32_t i = 0; i < made.column_count; i++) set_glance(&made, &made.columns[i]);
+    for (uint32_t i = 0; i < made.column_count; i++) {
+        set_glance(&made, &made.columns[i]);
+        made.unfinished_count += !made.columns[i].is_filled_finished;
+    }
     if (!place_batch(&made, row_bytes)) {
         rc = fb__fail(error, ENOBUFS, "a batch of %llu rows would pass 2^62 bytes: lower batch_size",
                       (unsigned long long)made.batch_rows);

@@ -156,9 +156,12 @@ struct fb__column_layout {
     enum fb_column_kind kind;
     bool is_flat; /* FIXED without or within one fixed-size list whose elements store no validity, or BINARY;
                                plain in the source: neither a view nor type null */
+    bool is_filled_finished; /* is_plain without lengths: nothing is to be done once it is filled */
+    bool is_plain; /* is_flat, dense and without codes: what is filled is what the user gets, but for offsets */
+    bool is_same_bytes; /* is_flat, an element a row, of the same bytes as in the source */
     enum fb__copy_kind copy;
     const char *format; /* of the root's source */
-    const char *element_format; /* of the leaf, as stored */
+    const char *element_format; /* of a FIXED leaf, as stored; NULL otherwise */
     uint64_t source_bytes, element_bytes;
     uint64_t list_size; /* of the lists around the leaf together; 1 where there is none */
     bool is_list;
@@ -180,6 +183,7 @@ struct fb__layout {
     uint32_t node_count;
     uint32_t region_count;
     uint32_t home_count; /* columns with a variable part */
+    uint32_t unfinished_count; /* columns that are not finished once they are filled: lengths, codes, bits */
     uint64_t batch_rows; /* 0: every batch has its own capacity */
     enum fb_null_policy null_policy; /* FB_STORAGE_ARROW: FB_NULLS_MASK, whatever was asked for */
     enum fb_storage storage;

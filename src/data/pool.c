@@ -78,11 +78,10 @@ static uint64_t count_batch_bytes(const struct fb__pool *pool, uint64_t rows, ui
 
 static void free_homes(struct fb__gate *gate, struct fb__grant *grant, struct fb_batch *batch)
 {
-    const struct fb__layout *layout = batch->layout;
-    if (layout->home_count == 0) return;
-    for (uint32_t i = 0; i < layout->column_count; i++) {
-        for (uint32_t j = 0; j < layout->columns[i].piece_count; j++) {
-            struct fb__piece *piece = &fb__batch_home(batch, i)->pieces[j];
+    for (uint32_t i = 0; i < batch->layout->home_count; i++) {
+        const struct fb__extent *home = &batch->homes[i];
+        for (uint32_t j = 0; j < home->piece_count; j++) {
+            struct fb__piece *piece = &home->pieces[j];
             if (piece->bytes) fb__gate_free_granted(gate, grant, piece->bytes, piece->capacity_bytes);
             piece->bytes = NULL;
             piece->capacity_bytes = 0;
@@ -126,6 +125,7 @@ static void lay_out_batch(struct fb__pool *pool, struct fb_batch *batch)
     for (uint32_t i = 0; i < layout->column_count; i++) {
         if (layout->columns[i].piece_count == 0) continue;
         fb__batch_home(batch, i)->pieces = pieces;
+        fb__batch_home(batch, i)->piece_count = layout->columns[i].piece_count;
         pieces += layout->columns[i].piece_count;
     }
     if (layout->batch_rows == 0) batch->own_places = (uint64_t *)(void *)(base + shape->places_at);
