@@ -20,10 +20,10 @@ IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet
 PACKAGE_SOURCES := $(shell find include src python meson.build meson.options pyproject.toml -type f \
                      -not -path '*/__pycache__/*')
-C_FILES := $(shell find include src python tests -name '*.[ch]')
+C_FILES := $(shell find include src python tests examples -name '*.[ch]')
 PYTHON_FOLDERS := $(wildcard python tests benchmarks examples scripts)
 
-.PHONY: help setup setup-system demo test check asan ubsan tsan bench fmt lint clean FORCE
+.PHONY: help setup setup-system demo install-c test check asan ubsan tsan bench fmt lint clean FORCE
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -39,7 +39,7 @@ setup-system: ## install what the system lacks (apt, as root)
 IS_HOME := $(shell [ "$$(cat .venv/home.stamp 2>/dev/null)" = "$(CURDIR)" ] && $(VENV_PYTHON) -c '' && echo yes)
 .venv/home.stamp: $(if $(IS_HOME),,FORCE)
 	@scripts/setup-system
-	@rm -rf .venv .venv-bench $(BUILD)
+	@rm -rf .venv .venv-bench* $(BUILD)
 	@python=$$(scripts/find-python); echo "making .venv with $$python"; "$$python" -m venv .venv
 	@echo "$(CURDIR)" >$@
 
@@ -76,22 +76,38 @@ $(BUILD)/wheel/stamp: $(PACKAGE_SOURCES) .venv/run.stamp
 	@.venv-bench/bin/python $(PIP_INSTALL) --no-deps --force-reinstall $(BUILD)/wheel/*.whl
 	@touch $@
 
+# Versions of one package cannot share an environment.
+BENCH_RAY := .venv-bench-ray-2.55/stamp .venv-bench-ray-2.60/stamp
+.venv-bench-ray-%/stamp: benchmarks/requirements-ray-%.txt .venv/home.stamp
+	@echo "installing Ray $* in $(@D)"
+	@[ -x $(@D)/bin/python ] || "$$(scripts/find-python)" -m venv $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
 # ---- the main job ---------------------------------------------------------------------------------------------------
 
 demo: .venv/package.stamp ## make a data set once, train on it inside 192 MiB
 	@.venv/bin/forebay demo $(ARGS)
 
-bench: .venv-bench/package.stamp ## forebay beside other loaders, in an environment of its own
+bench: .venv-bench/package.stamp $(BENCH_RAY) ## forebay beside other loaders, in environments of their own
 	@.venv-bench/bin/python benchmarks/run.py $(ARGS)
+
+# The library is made in a build of its own; DESTDIR works as everywhere.
+PREFIX ?= /usr/local
+install-c: .venv/run.stamp ## install the C library: make install-c PREFIX=/usr/local
+	@$(IN_VENV) meson setup $(if $(wildcard $(BUILD)/c/build.ninja),--reconfigure) $(BUILD)/c -Dextension=false \
+	  -Dbuildtype=release --prefix=$(abspath $(PREFIX)) --libdir=lib >/dev/null
+	@$(IN_VENV) ninja --quiet -C $(BUILD)/c && $(IN_VENV) meson install --quiet --no-rebuild -C $(BUILD)/c
+	@echo "installed under $(abspath $(PREFIX)); docs/c.md says how to go on"
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
 # One folder of C builds for each way to test. Debug builds: asserts and the checks of lock ranks are on.
-MESON_test := -Dextension=false -Dwerror=$(WERROR)
-MESON_check := -Dextension=false -Dwerror=true
-MESON_ubsan := -Dextension=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=undefined
-MESON_tsan := -Dextension=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=thread
-MESON_asan := -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=address,undefined \
+MESON_test := -Dextension=false -Ddefault_library=both -Dwerror=$(WERROR)
+MESON_check := -Dextension=false -Ddefault_library=both -Dwerror=true
+MESON_ubsan := -Dextension=false -Dlibrary=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=undefined
+MESON_tsan := -Dextension=false -Dlibrary=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=thread
+MESON_asan := -Dlibrary=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=address,undefined \
               -Dpython.platlibdir=$(CURDIR)/$(BUILD)/asan/site -Dpython.purelibdir=$(CURDIR)/$(BUILD)/asan/site
 
 $(BUILD)/%/build.ninja: meson.options Makefile .venv/run.stamp
@@ -105,11 +121,12 @@ PYTEST := $(VENV_PYTHON) -m pytest
 
 test: .venv/test.stamp .venv/package.stamp $(BUILD)/test/build.ninja ## every test: C, threads, Python
 	@$(call run-c-tests,test)
-	@FOREBAY_CORE_LIBRARY=$(BUILD)/test/src/libforebay_core.a $(PYTEST) $(ARGS)
+	@$(IN_VENV) FOREBAY_CORE_LIBRARY=$(BUILD)/test/src/libforebay_core.a FOREBAY_C_BUILD=$(BUILD)/test $(PYTEST) $(ARGS)
 
 check: .venv/dev.stamp .venv/package.stamp $(BUILD)/check/build.ninja ## what a commit needs, in under a minute
-	@$(call run-c-tests,check,--suite unit)
-	@FOREBAY_CORE_LIBRARY=$(BUILD)/check/src/libforebay_core.a $(PYTEST) --quiet -m "not slow" $(ARGS)
+	@$(call run-c-tests,check,--suite unit --suite examples)
+	@$(IN_VENV) FOREBAY_CORE_LIBRARY=$(BUILD)/check/src/libforebay_core.a FOREBAY_C_BUILD=$(BUILD)/check \
+	  $(PYTEST) --quiet -m "not slow" $(ARGS)
 	@$(MAKE) --no-print-directory lint
 
 # The Python suite runs over an extension built with both sanitizers, which must then be loaded before Python is;
@@ -162,5 +179,5 @@ lint: .venv/dev.stamp $(BUILD)/check/build.ninja ## formatting, types, spelling 
 	@echo "lint: clean"
 
 clean: ## remove builds, environments and caches; data sets stay
-	@rm -rf build dist .venv .venv-bench .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf build dist .venv .venv-bench* .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find $(PYTHON_FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +

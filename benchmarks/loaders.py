@@ -7,91 +7,10 @@ pieces have, `rebatch` cuts them into batches by views, which costs a copy only 
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import os
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
-
-Batch = dict[str, np.ndarray]
-
-# Rows of a piece where a peer lets its caller choose: a row group of the small set.
-PIECE_ROWS = 65_536
-
-
-@dataclasses.dataclass
-class Job:
-    """What one run reads, and where a loader may leave figures of its own (`extra`, JSON values)."""
-
-    folder: Path
-    batch_rows: int
-    memory_limit: str
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def files(self) -> list[str]:
-        """The Parquet files, sorted."""
-        return sorted(str(path) for path in self.folder.glob("*.parquet"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A loader: the modules that are imported before the clock starts, the distribution, and the function."""
-
-    modules: tuple[str, ...]
-    distribution: str
-    run: Callable[[Job], Iterator[Batch]]
-
-    def load(self) -> None:
-        """Import what the loader needs."""
-        for module in self.modules:
-            importlib.import_module(module)
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def rebatch(pieces: Iterable[Batch], batch_rows: int) -> Iterator[Batch]:
-    """Cut pieces of any length into batches of `batch_rows` rows; the last one may be shorter."""
-    held: list[Batch] = []
-    held_rows = 0
-    for piece in pieces:
-        rows = len(next(iter(piece.values())))
-        start = 0
-        if held:
-            start = min(batch_rows - held_rows, rows)
-            held.append({name: values[:start] for name, values in piece.items()})
-            held_rows += start
-            if held_rows < batch_rows:
-                continue
-            yield {name: np.concatenate([part[name] for part in held]) for name in piece}
-            held, held_rows = [], 0
-        while rows - start >= batch_rows:
-            stop = start + batch_rows
-            yield {name: values[start:stop] for name, values in piece.items()}
-            start = stop
-        if start < rows:
-            held = [{name: values[start:] for name, values in piece.items()}]
-            held_rows = rows - start
-    if held:
-        yield {name: np.concatenate([part[name] for part in held]) for name in held[0]}
-
-
-def arrow_piece(piece: Any) -> Batch:
-    """A pyarrow RecordBatch as views: one array a column, lists of one length as (rows, length)."""
-    import pyarrow as pa
-
-    arrays: Batch = {}
-    for name, column in zip(piece.schema.names, piece.columns, strict=True):
-        if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
-            arrays[name] = column.flatten().to_numpy().reshape(len(column), -1)
-        else:
-            arrays[name] = column.to_numpy()
-    return arrays
+from frameworks import FRAMEWORKS
+from pieces import PIECE_ROWS, Batch, Entry, Job, arrow_piece, cpu_count, rebatch
 
 
 def forebay(job: Job) -> Iterator[Batch]:
@@ -187,7 +106,7 @@ def pyarrow_dataset_lean(job: Job) -> Iterator[Batch]:
     return _scan(job, batch_readahead=4, fragment_readahead=1)
 
 
-LOADERS = {
+LOADERS: dict[str, Entry] = {
     "forebay": Entry(("forebay", "pyarrow.parquet"), "forebay", forebay),
     "polars": Entry(("polars",), "polars", polars),
     "spdl": Entry(("spdl.pipeline", "pyarrow.parquet"), "spdl", spdl),
@@ -195,4 +114,5 @@ LOADERS = {
     "pyarrow-file": Entry(("pyarrow.parquet",), "pyarrow", pyarrow_file),
     "pyarrow-dataset": Entry(("pyarrow.dataset", "pyarrow.parquet"), "pyarrow", pyarrow_dataset),
     "pyarrow-dataset-lean": Entry(("pyarrow.dataset", "pyarrow.parquet"), "pyarrow", pyarrow_dataset_lean),
+    **FRAMEWORKS,
 }

@@ -6,10 +6,12 @@ import dataclasses
 import os
 import platform
 import statistics
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import DataSet
+from click_log import FULL, QUARTER, DataSet
+from runs import Record, Records, ratio
 
 UNDER_TEST = "forebay"
 MEBIBYTE = 1 << 20
@@ -22,40 +24,40 @@ MOST_FIRST_NEXT_S = 0.150
 
 
 @dataclasses.dataclass
-class Record:
-    """All runs of one loader over one set: timed results by round, memory peaks, or why it failed."""
+class Figures:
+    """What a benchmark found, and how it was run: all that the report says."""
 
-    runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    memory_runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    peaks: list[int] = dataclasses.field(default_factory=list)
-    bare_bytes: int = 0
-    failure: str | None = None
+    date: str
+    machine: str
+    rounds: int
+    slow_rounds: int
+    memory_limit: str
+    batch_rows: int
+    versions: dict[str, dict[str, str]]
+    workloads: dict[str, Records]
 
-    def rates(self) -> list[float]:
-        """Decoded bytes a second, by round."""
-        return [run["bytes"] / run["seconds"] for run in self.runs]
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return dataclasses.asdict(self)
 
-    def rate(self) -> float:
-        """The median rate."""
-        return statistics.median(self.rates())
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Figures:
+        """What to_dict() gave."""
+        workloads = {
+            workload: {name: Record(**record) for name, record in records.items()}
+            for workload, records in values["workloads"].items()
+        }
+        return cls(**values | {"workloads": workloads})
 
-    def median(self, name: str) -> float:
-        """The median of one figure over the rounds."""
-        return float(statistics.median(run[name] for run in self.runs))
-
-    def above_bare(self) -> int:
-        """The largest peak over all memory runs, less what the bare process holds."""
-        return max(self.peaks) - self.bare_bytes
-
-
-Records = dict[str, Record]
+    def failed(self) -> bool:
+        """Whether any loader failed anywhere."""
+        return any(record.failure for records in self.workloads.values() for record in records.values())
 
 
-def ratio(record: Record, other: Record) -> float:
-    """The median, over the rounds, of `record`'s rate over `other`'s in the same round."""
-    return statistics.median(
-        mine / theirs for mine, theirs in zip(record.rates(), other.rates(), strict=True)
-    )
+def data_set_of(workload: str) -> DataSet | None:
+    """The data set that a workload streams; None for one from memory."""
+    known = {data_set.name: data_set for sets in (FULL, QUARTER) for data_set in sets.values()}
+    return known.get(workload)
 
 
 def fastest(records: Records, *, peers_only: bool) -> str | None:
@@ -63,51 +65,100 @@ def fastest(records: Records, *, peers_only: bool) -> str | None:
     rates = {
         name: record.rate()
         for name, record in records.items()
-        if not record.failure and record.runs and not (peers_only and name == UNDER_TEST)
+        if record.works() and not (peers_only and name == UNDER_TEST)
     }
     return max(rates, key=lambda name: rates[name]) if rates else None
 
 
-def set_table(data_set: DataSet, records: Records) -> list[str]:
-    """The table of one set, a row a loader, fastest first."""
-    works = {name: record for name, record in records.items() if record.runs and not record.failure}
-    reference = UNDER_TEST if UNDER_TEST in works else fastest(works, peers_only=False)
-    lines = [
-        f"### {data_set.name}: {data_set.describe()}",
-        "",
-        (
-            f"| loader | MB/s | lowest to highest | ratio to {reference} | first batch ms "
-            "| next p50 ms | p99 ms | max ms | peak MB above bare | faults per batch | CPU s |"
-        ),
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for name in sorted(works, key=lambda name: -works[name].rate()):
-        record = works[name]
-        rates = record.rates()
-        cells = [
-            name,
-            f"{record.rate() / 1e6:,.0f}",
-            f"{min(rates) / 1e6:,.0f} to {max(rates) / 1e6:,.0f}",
-            f"{ratio(record, works[str(reference)]):.2f}",
-            f"{record.median('first_batch_s') * 1e3:.0f}",
-            f"{record.median('wait_p50_s') * 1e3:.3f}",
-            f"{record.median('wait_p99_s') * 1e3:.1f}",
-            f"{max(run['wait_max_s'] for run in record.runs) * 1e3:.0f}",
-            f"{record.above_bare() / 1e6:,.0f}" if record.peaks else "-",
-            f"{record.median('faults_per_batch'):.1f}",
-            f"{record.median('cpu_s'):.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+def table(records: Records, titles: list[str], cells: Callable[[Record, Record], list[str]]) -> list[str]:
+    """A table with a row a loader, fastest first, and what failed below it.
+
+    titles: of the columns after the loader's name. cells: of a record, given the one that ratios are against.
+    """
+    works = {name: record for name, record in records.items() if record.works()}
+    lines = []
+    if works:
+        reference = UNDER_TEST if UNDER_TEST in works else str(fastest(works, peers_only=False))
+        heads = [title.format(reference=reference) for title in titles]
+        lines += [f"| loader | {' | '.join(heads)} |", f"|---|{'--:|' * len(heads)}"]
+        for name in sorted(works, key=lambda name: -works[name].rate()):
+            shown = f"**{name}**" if name == UNDER_TEST else name
+            lines.append(f"| {' | '.join([shown, *cells(works[name], works[reference])])} |")
     for name, record in records.items():
         if record.failure:
             lines.append(f"\n{name} failed: {record.failure}")
     return [*lines, ""]
 
 
-def promises(results: dict[str, tuple[DataSet, Records]]) -> list[tuple[str, bool]]:
-    """What forebay promises on these sets, with its figure, and whether it holds."""
+def spread(values: list[float]) -> str:
+    """The lowest and the highest of several rounds; of one round nothing."""
+    return f"{min(values):,.0f} to {max(values):,.0f}" if len(values) > 1 else "one run"
+
+
+EPOCH_TITLES = [
+    "MB/s", "lowest to highest", "ratio to {reference}", "first batch ms", "next p50 ms", "p99 ms", "max ms",
+    "peak MB above bare", "faults per batch", "CPU s",
+]  # fmt: skip
+
+
+def epoch_cells(record: Record, reference: Record) -> list[str]:
+    """The row of one loader over a data set."""
+    return [
+        f"{record.rate() / 1e6:,.0f}",
+        spread([rate / 1e6 for rate in record.rates()]),
+        f"{ratio(record, reference):.2f}",
+        f"{record.median('first_batch_s') * 1e3:,.0f}",
+        f"{record.median('wait_p50_s') * 1e3:.3f}",
+        f"{record.median('wait_p99_s') * 1e3:.1f}",
+        f"{max(run['wait_max_s'] for run in record.runs) * 1e3:,.0f}",
+        f"{record.above_bare() / 1e6:,.0f}" if record.peaks else "-",
+        f"{record.median('faults_per_batch'):.1f}",
+        f"{record.median('cpu_s'):.1f}",
+    ]
+
+
+SMALL_TITLES = [
+    "batches/s", "lowest to highest", "ratio to {reference}", "ratio to numpy slicing", "next p50 us", "p99 us",
+    "faults per batch",
+]  # fmt: skip
+
+
+def small_cells(record: Record, reference: Record) -> list[str]:
+    """The row of one loader over small batches from memory."""
+    rates = [run["batches"] / run["seconds"] for run in record.runs]
+    return [
+        f"{statistics.median(rates):,.0f}",
+        spread(rates),
+        f"{ratio(record, reference):.2f}",
+        f"{record.median('ratio_to_numpy'):.4f}",
+        f"{record.median('wait_p50_s') * 1e6:.1f}",
+        f"{record.median('wait_p99_s') * 1e6:,.0f}",
+        f"{record.median('faults_per_batch'):.3f}",
+    ]
+
+
+def small_section(records: Records) -> list[str]:
+    """The workload of small batches: what it is, and its table."""
+    works = [record for record in records.values() if record.works()]
+    lines = ["### small batches: 64 rows of 9 columns from memory", ""]
+    if works:
+        rates = [run["batches"] / run["numpy_seconds"] for record in works for run in record.runs]
+        lines += [
+            f"8 columns of float32 and one of int64. Plain slicing of numpy arrays (views, no loader) made "
+            f"{statistics.median(rates):,.0f} batches/s, {spread(rates)}, measured in the process of each loader "
+            "in turn with it.",
+            "",
+        ]
+    return lines + table(records, SMALL_TITLES, small_cells)
+
+
+def promises(figures: Figures) -> list[tuple[str, bool]]:
+    """What forebay promises on the data sets, with its figure, and whether it holds."""
     found: list[tuple[str, bool]] = []
-    for set_name, (_, records) in results.items():
+    for workload, records in figures.workloads.items():
+        if data_set_of(workload) is None:
+            continue
+        set_name = workload.removesuffix("-quarter")
         record = records.get(UNDER_TEST)
         if record is None:
             continue
@@ -160,38 +211,64 @@ def machine() -> str:
     return f"{model}, {cpus} CPUs, {memory / 2**30:.0f} GiB, Linux {platform.release()} {platform.machine()}"
 
 
-def render(
-    results: dict[str, tuple[DataSet, Records]],
-    *,
-    date: str,
-    rounds: int,
-    memory_limit: str,
-    batch_rows: int,
-    versions: dict[str, dict[str, str]],
-) -> str:
-    """The whole report as Markdown."""
+def few_runs(figures: Figures) -> str:
+    """A sentence that names the loaders that did not run in every round; nothing where all did."""
+    names = {
+        name: len(record.runs)
+        for records in figures.workloads.values()
+        for name, record in records.items()
+        if record.works() and len(record.runs) < figures.rounds
+    }
+    if not names:
+        return ""
+    runs = f"{figures.slow_rounds} round{'s' if figures.slow_rounds != 1 else ''}"
+    return f"Those that are slow ran in {runs} only: {', '.join(names)}. "
+
+
+def render(figures: Figures, plots: Mapping[str, str]) -> str:
+    """The whole report as Markdown; plots: the name of the picture beside it, by workload."""
     lines = [
         "# Benchmark results",
         "",
-        f"{date}. {machine()}.",
+        f"{figures.date}. {figures.machine}.",
         "",
         (
-            f"One epoch in batches of {batch_rows:,} rows as numpy arrays, one column touched a batch; medians of "
-            f"{rounds} round{'s' if rounds != 1 else ''}, loaders in alternation, each run in a process of its own "
-            "over files just read into the page cache; imports not counted. Peak memory (anonymous + shared, the "
-            "whole process tree, in MB of 10^6 bytes) is taken in runs of its own. forebay runs at memory_limit "
-            f"{memory_limit}; the others have no such limit. README.md says more."
+            f"One epoch in batches of {figures.batch_rows:,} rows as numpy arrays, one column touched a batch; medians "
+            f"of {figures.rounds} round{'s' if figures.rounds != 1 else ''}, loaders in alternation, each run in a "
+            "process of its own over files just read into the page cache; imports and the start of Ray's cluster not "
+            f"counted. {few_runs(figures)}Peak memory (anonymous + shared, the whole "
+            "process tree, in MB of 10^6 bytes) is taken in runs of its own. forebay runs at "
+            f"memory_limit {figures.memory_limit}; the others have no such limit. README.md says more."
         ),
         "",
     ]
-    for data_set, records in results.values():
-        lines += set_table(data_set, records)
-    verdicts = promises(results)
+    for workload, records in figures.workloads.items():
+        data_set = data_set_of(workload)
+        if data_set is None:
+            lines += small_section(records)
+            continue
+        lines += [f"### {data_set.name}: {data_set.describe()}", ""]
+        if workload in plots:
+            lines += [f"![rate against peak memory, {workload}]({plots[workload]})", ""]
+        lines += table(records, EPOCH_TITLES, epoch_cells)
+    verdicts = promises(figures)
     if verdicts:
         lines += ["### What is promised", "", "| promise | |", "|---|---|"]
         lines += [f"| {text} | {'holds' if holds else '**missed**'} |" for text, holds in verdicts]
         lines.append("")
     lines += ["### Versions", ""]
-    for loader, found in versions.items():
-        lines.append(f"- {loader}: {', '.join(f'{name} {version}' for name, version in found.items())}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *version_lines(figures.versions)]) + "\n"
+
+
+def version_lines(versions: dict[str, dict[str, str]]) -> list[str]:
+    """A list of what runs were made of: first what is the same in all, then each loader's own."""
+
+    def text(items: Iterable[tuple[str, str]]) -> str:
+        return ", ".join(f"{name} {version}" for name, version in items)
+
+    common = set.intersection(*(set(found.items()) for found in versions.values())) if versions else set()
+    lines = [f"- all: {text(sorted(common))}"] if common else []
+    own = {
+        loader: [item for item in found.items() if item not in common] for loader, found in versions.items()
+    }
+    return lines + [f"- {loader}: {text(items)}" for loader, items in own.items() if items]

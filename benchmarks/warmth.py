@@ -11,7 +11,7 @@ import argparse
 import resource
 import sys
 
-from datasets import click_log_table, column_names
+from click_log import click_log_table, column_names
 
 import forebay
 

@@ -36,7 +36,7 @@ _SIZE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-zA-Z]*)\s*")
 class Settings:
     """A loader's arguments once checked: plain ints, floats and bools, defaults filled in."""
 
-    batch_size: int
+    batch_size: int  # 0 for the source's own blocks
     columns: list[str] | None
     memory_limit: int
     prefetch_batches: int  # ADAPTIVE_PREFETCH where the user named none
@@ -82,8 +82,10 @@ def check(
         raise ValueError(f'null_policy={policy!r} is for batch_format="numpy": {batch_format!r} keeps nulls')
     if batch_format != "numpy" and dtypes is not None:
         raise ValueError(f'dtypes is for batch_format="numpy", not {batch_format!r}')
+    if check_bool("drop_last", drop_last) and batch_size is None:
+        raise ValueError("drop_last leaves out a batch of fewer than batch_size rows; batch_size is None")
     return Settings(
-        batch_size=check_integer("batch_size", batch_size, least=1),
+        batch_size=0 if batch_size is None else check_integer("batch_size", batch_size, least=1),
         columns=check_columns(columns),
         memory_limit=default_memory_limit()
         if memory_limit is None

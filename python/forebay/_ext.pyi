@@ -47,10 +47,23 @@ class _Opens(_Describes, Protocol):
     def allocated_bytes(self) -> int:
         """Bytes that all streams of this source hold now, by the decoder's own counter."""
 
+class _Streams(_Describes, Protocol):
+    """What opens the one stream of an epoch. Called from a reader thread; it must not hold the Source or the Loader.
+
+    What it raises, and what its take_error(0) gives, is raised by next() as it is.
+    """
+
+    @property
+    def plan_bytes(self) -> int:
+        """Bytes that the provider keeps as long as it lives; read once, at construction."""
+
+    def open_stream(self) -> _HasStream:
+        """The stream of the next epoch."""
+
 class _Plan(TypedDict):
-    batches: int
-    rows: int
-    units: int
+    batches: int | None  # None where the source is of unknown length; rows and units likewise
+    rows: int | None
+    units: int | None
     least_memory_bytes: int
     batch_bytes: int
     piece_rows: int
@@ -102,6 +115,12 @@ def block_source(schema: _HasSchema, blocks: list[_HasArray], provider: _Describ
     Raises UnsupportedError, and ValueError where a block's types differ from the schema or its arrays are malformed.
     """
 
+def pull_source(schema: _HasSchema, provider: _Streams, /) -> Source:
+    """A source of unknown length: one Arrow stream an epoch, read by one thread.
+
+    Raises UnsupportedError for a type that cannot be a batch column, ValueError for a malformed schema.
+    """
+
 @final
 class Loader:
     """Plans the epochs over a source, runs them, and owns every byte that they take.
@@ -114,7 +133,7 @@ class Loader:
         cls,
         source: Source,
         *,
-        batch_rows: int,
+        batch_rows: int,  # 0: a batch is a unit of the source, or a block of its stream
         memory_limit: int,
         prefetch_batches: int,  # -1: adaptive
         thread_count: int,

@@ -87,11 +87,11 @@ class Progress:
     """An epoch's iterator that shows a live line: rows/s, MB/s, bytes held of the limit, share of time waited.
 
     Gives the batches of `batches` unchanged. figures: gives the loader's stats as the core's dict. total: batches of
-    the epoch.
+    the epoch, None where they are not known.
     """
 
     def __init__(
-        self, batches: Iterator[Any], figures: Callable[[], dict[str, Any]], total: int, line: LiveLine
+        self, batches: Iterator[Any], figures: Callable[[], dict[str, Any]], total: int | None, line: LiveLine
     ) -> None:
         self.line = line
         self._batches = batches
@@ -147,8 +147,9 @@ class Progress:
         blocked = figures["blocked_s"] - before["blocked_s"]
         together = blocked + figures["user_s"] - before["user_s"]
         waited = blocked / together if together > 0 else 0.0
+        total = "" if self._total is None else f"/{self._total:,}"
         return (
-            f"{self._count:,}/{self._total:,}  {(figures['rows'] - before['rows']) / seconds:,.0f} rows/s  "
+            f"{self._count:,}{total}  {(figures['rows'] - before['rows']) / seconds:,.0f} rows/s  "
             f"{(figures['bytes_out'] - before['bytes_out']) / 1e6 / seconds:,.0f} MB/s  "
             f"{bytes_text(figures['charged_bytes'])} of {bytes_text(figures['memory_limit'])}  waited {waited:.0%}"
         )

@@ -15,12 +15,13 @@ from ._dataset import is_dataset, read_dataset
 from ._errors import SourceError
 from ._memory import MemoryProvider
 from ._partitions import Partitions, hive_partitions
+from ._streams import StreamProvider
 
 _PATHS = (str, bytes, os.PathLike)
 _IN_MEMORY = (pa.Table, pa.RecordBatch)
 _KINDS = (
     "a path, a directory, a glob, a list of those, a pyarrow.Table, a pyarrow.RecordBatch, a list of those, a pyarrow "
-    "Parquet Dataset, or an object with __arrow_c_array__"
+    "Parquet Dataset, or an object with __arrow_c_stream__ or __arrow_c_array__"
 )
 # What to write for data that is not columnar as it is.
 _INSTEAD = {
@@ -38,6 +39,7 @@ class OpenSource(NamedTuple):
     core: Any  # of the extension; consumed by a loader
     schema: pa.Schema  # of the chosen columns
     bad_files: BadFiles
+    stream: StreamProvider | None = None  # to be closed with the loader
 
 
 def open_source(source: Any, settings: Settings) -> OpenSource:
@@ -47,6 +49,10 @@ def open_source(source: Any, settings: Settings) -> OpenSource:
         _check_for_files(settings, tables[0])
         memory = MemoryProvider(tables, settings.columns)
         return OpenSource(_ext.block_source(memory.schema, memory.blocks, memory), memory.schema, BadFiles())
+    if not is_dataset(source) and hasattr(source, "__arrow_c_stream__"):
+        _check_for_files(settings, source)
+        stream = StreamProvider(source, settings.columns)
+        return OpenSource(_ext.pull_source(stream.schema, stream), stream.schema, BadFiles(), stream)
     bad_files = BadFiles(settings.on_bad_file)
     provider = open_files(source, settings, bad_files)
     try:
@@ -132,9 +138,7 @@ def _check_for_files(settings: Settings, source: Any) -> None:
         ("partitioning", settings.partitioning, "hive"),
     ):
         if value != default:
-            raise ValueError(
-                f"{name} is for files; the source is a pyarrow.{type(source).__name__}: leave it out"
-            )
+            raise ValueError(f"{name} is for files; the source is a {type(source).__name__}: leave it out")
 
 
 def _instead(source: Any, number: int | None = None) -> str:

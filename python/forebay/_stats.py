@@ -45,26 +45,27 @@ class Plan:
     """What a loader settled at construction.
 
     Attributes:
-        batches: batches of an epoch.
-        rows: rows of an epoch: those of the source, without the ones that drop_last leaves out.
-        units: pieces the source reads by itself: row groups with rows, or blocks.
-        least_memory_bytes: the least memory_limit that an epoch completes in; with strings an estimate.
+        batches: batches of an epoch; None where the source is a stream of unknown length.
+        rows: rows of an epoch: those of the source, without the ones that drop_last leaves out; None likewise.
+        units: pieces the source reads by itself: row groups with rows, or blocks; None likewise.
+        least_memory_bytes: the least memory_limit that an epoch completes in; with strings an estimate. The blocks of a
+            stream come on top of it.
         batch_bytes: bytes of one full batch; with strings an estimate.
         piece_rows: rows that the decoder is asked for at a time; 0 for data in memory.
         column_sets: sets of columns that are decoded side by side.
         thread_count: reader threads.
     """
 
-    batches: int
-    rows: int
-    units: int
+    batches: int | None
+    rows: int | None
+    units: int | None
     least_memory_bytes: int
     batch_bytes: int
     piece_rows: int
     column_sets: int
     thread_count: int
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, int | None]:
         """The attributes as a dict."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 

@@ -1,4 +1,4 @@
-"""The command line: `forebay run SOURCE`, `forebay inspect SOURCE`, `forebay demo`."""
+"""The command line: `forebay run SOURCE`, `forebay inspect SOURCE`, `forebay demo`, `forebay bench NAME`."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="stream a source once and say how fast, and in how many bytes"))
     _add_inspect(commands.add_parser("inspect", help="say what a source holds and what batches it makes"))
     _add_demo(commands.add_parser("demo", help="make a click log, train on one epoch of it in 192 MiB"))
+    _add_bench(commands.add_parser("bench", help="say how fast it is here, beside the same loop without it"))
     return parser
 
 
@@ -207,6 +208,92 @@ def _demo(options: argparse.Namespace) -> None:
     from . import demo
 
     demo.run(options.directory, options.files, options.rows_per_file)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from . import bench
+
+    parser.description = "Runs forebay beside the same loop without it, in turn, and prints rates and ratios."
+    names = parser.add_subparsers(required=True, metavar="NAME")
+    text = "Parquet files beside pyarrow.parquet's iter_batches"
+    command = names.add_parser("parquet", help=text, description=f"Streams {text}.")
+    command.set_defaults(command=_bench_parquet)
+    data = command.add_mutually_exclusive_group()
+    data.add_argument(
+        "--data",
+        nargs="+",
+        metavar="SOURCE",
+        help="files, directories or globs to read (default: made in a temporary folder)",
+    )
+    data.add_argument(
+        "--rows",
+        type=_positive,
+        default=bench.PARQUET_ROWS,
+        metavar="N",
+        help="rows of the data that is made (default %(default)s)",
+    )
+    command.add_argument(
+        "--columns",
+        metavar="A,B,...",
+        help="names of the columns to read, separated by commas (default: all)",
+    )
+    _add_bench_sizes(command, bench.PARQUET_BATCH, bench.PARQUET_ROUNDS)
+    text = "small batches from memory beside slicing numpy arrays"
+    command = names.add_parser("small", help=text, description=f"Streams {text}.")
+    command.set_defaults(command=_bench_small)
+    command.add_argument(
+        "--rows",
+        type=_positive,
+        default=bench.SMALL_ROWS,
+        metavar="N",
+        help="rows in memory (default %(default)s)",
+    )
+    _add_bench_sizes(command, bench.SMALL_BATCH, bench.SMALL_ROUNDS)
+
+
+def _add_bench_sizes(parser: argparse.ArgumentParser, batch_size: int, rounds: int) -> None:
+    from . import bench
+
+    add = parser.add_argument
+    add(
+        "--batch-size",
+        type=_positive,
+        default=batch_size,
+        metavar="ROWS",
+        help="rows of a batch (default %(default)s)",
+    )
+    add("--memory-limit", default=bench.MEMORY_LIMIT, metavar="SIZE", help="limit (default %(default)s)")
+    add(
+        "--rounds",
+        type=_positive,
+        default=rounds,
+        metavar="N",
+        help="times that each runs (default %(default)s)",
+    )
+
+
+def _bench_parquet(options: argparse.Namespace) -> None:
+    from . import bench
+
+    bench.parquet(
+        options.data,
+        rows=options.rows,
+        columns=options.columns and options.columns.split(","),
+        batch_size=options.batch_size,
+        memory_limit=options.memory_limit,
+        rounds=options.rounds,
+    )
+
+
+def _bench_small(options: argparse.Namespace) -> None:
+    from . import bench
+
+    bench.small(
+        rows=options.rows,
+        batch_size=options.batch_size,
+        memory_limit=options.memory_limit,
+        rounds=options.rounds,
+    )
 
 
 def _positive(text: str) -> int:

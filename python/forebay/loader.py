@@ -34,7 +34,9 @@ class Loader:
     Arguments
     ---------
     source
-        A path, a directory, a glob, or a list of those, naming Parquet files; or a pyarrow Table or RecordBatch. In a
+        A path, a directory, a glob, or a list of those, naming Parquet files; a pyarrow Table or RecordBatch; or a
+        stream of unknown length: a pyarrow RecordBatchReader, which gives one epoch, or any object with
+        `__arrow_c_stream__`. A stream is read by one thread, block by block, and its batches come in order. In a
         directory, searched to the bottom, names that begin with "_" or "." are ignored and the rest is sorted by path;
         any other file that is not Parquet is an error. Files must agree in names and types of the chosen columns; the
         order of columns and their nullability may differ. Also a pyarrow Parquet Dataset (FileSystemDataset or
@@ -42,7 +44,8 @@ class Loader:
         partition columns that it has settled), a list of tables and record batches that agree in the same way, and an
         object whose `__arrow_c_array__` gives a struct array.
     batch_size
-        Rows of a batch, at least 1. The last batch of an epoch may have fewer.
+        Rows of a batch, at least 1. The last batch of an epoch may have fewer. None: the source's own blocks, row
+        groups of files or record batches, one batch each.
     columns
         Names of the columns to read, in this order; None for all.
     batch_format
@@ -66,7 +69,7 @@ class Loader:
     preserve_order
         True: batch k comes before batch k+1. False: batches come as they are complete. Their contents are the same.
     drop_last
-        Leave out a last batch that has fewer than batch_size rows.
+        Leave out a last batch that has fewer than batch_size rows; not where batch_size is None.
     null_policy
         "error": a null ends the epoch with SourceError naming its column and row. "fill": a null becomes 0, NaN, NaT,
         False or an empty string, or what fill_value says. "mask": as "fill", and "<name>.valid" is a bool array of
@@ -114,7 +117,7 @@ class Loader:
         self,
         source: Any,
         *,
-        batch_size: int,
+        batch_size: int | None,
         columns: Sequence[str] | None = None,
         batch_format: str = "numpy",
         memory_limit: int | str | None = None,
@@ -150,6 +153,7 @@ class Loader:
             on_bad_file=on_bad_file,
         )
         opened = open_source(source, settings)
+        self._stream = opened.stream
         forms = make_forms(opened.schema, settings.batch_format, settings.dtypes)
         self._schema = forms.schema
         self._bad_files = opened.bad_files
@@ -176,7 +180,9 @@ class Loader:
         return Progress(batches, self._ext.stats, self._plan.batches, line)
 
     def __len__(self) -> int:
-        """Batches of an epoch, exact."""
+        """Batches of an epoch, exact. Raises TypeError where the source does not know its length."""
+        if self._plan.batches is None:
+            raise TypeError("this loader has no len(): its source is a stream, whose length is not known")
         return self._plan.batches
 
     def __enter__(self) -> Loader:
@@ -190,7 +196,10 @@ class Loader:
     def __repr__(self) -> str:
         limit = bytes_text(self._ext.stats()["memory_limit"])
         state = "closed, " if self._ext.closed else ""
-        return f"<forebay.Loader {state}{self._plan.rows:,} rows in {len(self):,} batches, limit {limit}>"
+        plan = self._plan
+        if plan.batches is None:
+            return f"<forebay.Loader {state}a stream of unknown length, limit {limit}>"
+        return f"<forebay.Loader {state}{plan.rows:,} rows in {plan.batches:,} batches, limit {limit}>"
 
     def close(self) -> None:
         """Ends the epoch, joins its threads, closes files and gives all memory back. Idempotent.
@@ -199,6 +208,8 @@ class Loader:
         and iterator closes too.
         """
         self._ext.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def stats(self) -> Stats:
         """A snapshot of the loader's figures, also while an epoch runs and after close()."""

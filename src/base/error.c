@@ -57,6 +57,16 @@ int fb__fail(struct fb_error *error, int code, const char *format, ...)
     return code;
 }
 
+int fb_error_set(struct fb_error *error, int code, const char *format, ...)
+{
+    int failure = code > 0 ? code : EIO; /* from a callback it may be anything, and must not pass for success */
+    va_list arguments;
+    va_start(arguments, format);
+    fill(error, failure, 0, 0, format, arguments);
+    va_end(arguments);
+    return failure;
+}
+
 int fb__fail_bytes(struct fb_error *error, uint64_t required_bytes, uint64_t limit_bytes, const char *format, ...)
 {
     va_list arguments;

@@ -28,6 +28,11 @@ FB_MUST_CHECK int fb__arrow_check_block(const struct fb__layout *layout, const u
 /* Bytes that the rows of a checked block of all columns take in the variable part of a batch, for one column. What is
  * hidden under nulls may be counted; at most 2^62. */
 uint64_t fb__arrow_variable_bytes(const struct fb__layout *layout, uint32_t column, const struct ArrowArray *block);
+/*
+ * Bytes that the rows of a checked block take in the buffers of its columns and of what lies below them, a dictionary's
+ * values included; of a slice only those that its offset and length reach. schema: the block's. Saturates.
+ */
+uint64_t fb__arrow_block_bytes(const struct ArrowSchema *schema, const struct ArrowArray *block);
 
 /* Calls release once if there is one, and marks it released. */
 void fb__arrow_release_array(struct ArrowArray *array);

@@ -67,18 +67,20 @@ int fb__epoch_create(struct fb_loader *loader, struct fb__epoch **out, struct fb
     epoch->reader_count = loader->thread_count;
     epoch->preserve_order = loader->preserve_order;
     epoch->error_row = UINT64_MAX;
+    epoch->batch_count = loader->plan.batch_count;
     fb__list_init(&epoch->window);
     code = fb__lock_init(&epoch->lock, FB__RANK_LOADER, error);
     if (code) goto fail_lock;
     code = fb__cond_init(&epoch->opened.cond, error);
     if (code) goto fail_cond;
+    bool is_pulled = loader->source->is_pulled;
     const struct fb__stage_options options = {
         .name = "read",
         .worker_count = loader->thread_count,
         .bound = loader->prefetch_batches,
-        .ops = {.work = fb__reader_work,
+        .ops = {.work = is_pulled ? fb__pull_work : fb__reader_work,
                 .drop = drop_result,
-                .let_go = fb__reader_let_go,
+                .let_go = is_pulled ? fb__pull_let_go : fb__reader_let_go,
                 .ended = worker_ended,
                 .is_stuck = is_stuck,
                 .context = epoch},

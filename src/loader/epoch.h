@@ -27,6 +27,11 @@ struct fb__reader {
     uint32_t set;
     uint64_t end;              /* row of the epoch at which the task ends */
     uint64_t piece_rows;
+    /* its thread's, of a pulled source */
+    struct fb_batch *batch;    /* the one being filled, NULL between two */
+    uint64_t filled_rows;      /* of batch */
+    uint64_t block_rows;       /* rows left of the block at hand */
+    uint64_t next_index;       /* of the next batch to open, or of batch */
     /* guarded by the epoch's lock */
     bool has_task;
     uint64_t position;         /* next row of the epoch to fill, or the row whose batch is being filled */
@@ -52,6 +57,7 @@ struct fb__epoch {
     uint64_t next_complete;             /* preserve_order: the batch that comes next */
     struct fb__link window;             /* preserve_order: complete batches ahead of it, by index */
     uint64_t frontier;
+    uint64_t batch_count;               /* of the epoch; FB_UNKNOWN until the reader of a pulled source is done */
     uint64_t error_row;                 /* no work at or above it: what failed, UINT64_MAX where nothing has */
     bool is_stopping;
 
@@ -77,6 +83,11 @@ uint32_t fb__epoch_end(struct fb__epoch *epoch, uint64_t deadline_ns, int64_t *u
 /* The stage's callbacks; context is the epoch. */
 int fb__reader_work(void *context, struct fb__worker *worker, struct fb_error *error);
 void fb__reader_let_go(void *context, struct fb__worker *worker, const struct fb_error *error);
+
+/* ---- src/loader/pull.c: what the one thread of a pulled source does ---- */
+
+int fb__pull_work(void *context, struct fb__worker *worker, struct fb_error *error);
+void fb__pull_let_go(void *context, struct fb__worker *worker, const struct fb_error *error);
 
 /* ---- src/loader/window.c: open and complete batches ---- */
 

@@ -6,7 +6,8 @@
 bool fb__inline_is_worthwhile(const struct fb__plan *plan, const struct fb_source *source, int64_t prefetch_batches)
 {
     /* Who asks for batches ahead gets them from readers. */
-    return !source->is_streamed && prefetch_batches <= 0 && plan->batch_bytes <= FB__INLINE_BYTES_MOST;
+    return !source->is_streamed && !source->is_pulled && prefetch_batches <= 0 &&
+           plan->batch_bytes <= FB__INLINE_BYTES_MOST;
 }
 
 void fb__inline_begin(struct fb__inline *state, const struct fb__plan *plan)
@@ -73,8 +74,7 @@ int fb__inline_next(struct fb__inline *state, const struct fb__plan *plan, struc
 {
     *out = NULL;
     if (state->row >= plan->rows) return 0;
-    uint64_t left_rows = plan->rows - state->row;
-    uint64_t row_count = left_rows < plan->batch_rows ? left_rows : plan->batch_rows;
+    uint64_t row_count = fb__plan_batch_end(plan, state->batch_index) - state->row;
     uint64_t first_row = state->row;
     struct fb_batch *batch;
     int code = fb__pool_try_take(pool, state->batch_index, row_count, &batch, error);

@@ -11,7 +11,9 @@
 
 static int check_options(const struct fb_loader_options *options, struct fb_error *error)
 {
-    if (options->batch_rows == 0) return fb__fail(error, EINVAL, "batch_rows is 0, it must be at least 1");
+    if (options->batch_rows == 0 && options->drop_last)
+        return fb__fail(error, EINVAL,
+                        "drop_last has no meaning where a batch is a block of the source: batch_rows is 0");
     if (options->storage != FB_STORAGE_DENSE && options->storage != FB_STORAGE_ARROW)
         return fb__fail(error, EINVAL, "storage is %d, which is none", (int)options->storage);
     if ((unsigned)options->null_policy > FB_NULLS_MASK)
@@ -23,17 +25,29 @@ static int check_options(const struct fb_loader_options *options, struct fb_erro
     return 0;
 }
 
+/* Rows that every batch has room for: where all rows are known never more than there can be in one, however large its asked size is. */
+static uint64_t batch_capacity_rows(const struct fb_loader_options *options, const struct fb_source *source)
+{
+    if (source->is_pulled) return options->batch_rows;
+    uint64_t rows = 0;
+    uint64_t most_unit_rows = 0;
+    for (uint64_t unit = 0; unit < source->unit_count; unit++) {
+        uint64_t unit_rows = source->unit_rows[unit];
+        if (unit_rows > most_unit_rows) most_unit_rows = unit_rows;
+        rows = unit_rows > UINT64_MAX - rows ? UINT64_MAX : rows + unit_rows;
+    }
+    uint64_t capacity_rows = options->batch_rows == 0 ? most_unit_rows : options->batch_rows;
+    if (capacity_rows > rows) capacity_rows = rows;
+    return capacity_rows > 0 ? capacity_rows : 1;
+}
+
 static int make_pool(const struct fb_loader_options *options, const struct fb_source *source, struct fb__pool **out,
                      struct fb_error *error)
 {
     /* No limit until the plan is known, so that a refusal can say the least that would do: see fb__plan_settle(). */
     struct fb_loader_options unlimited = *options;
     unlimited.memory_limit_bytes = INT64_MAX;
-    /* A batch is never larger than all rows together, however large its asked size is. */
-    uint64_t rows = 0;
-    for (uint64_t unit = 0; unit < source->unit_count && rows < options->batch_rows; unit++)
-        rows += source->unit_rows[unit];
-    if (rows < options->batch_rows) unlimited.batch_rows = rows > 0 ? rows : 1;
+    unlimited.batch_rows = batch_capacity_rows(options, source);
     return fb__pool_create(&source->schema, source->variable_row_bytes[options->storage], &unlimited, out, error);
 }
 
@@ -52,9 +66,10 @@ int fb_loader_create(const struct fb_loader_options *options, struct fb_source *
     struct fb_loader *loader = memory;
     loader->pool = pool;
     loader->source = source;
-    loader->thread_count = options->thread_count;
+    loader->thread_count = source->is_pulled ? 1 : options->thread_count; /* a stream is read by one thread */
     loader->prefetch_batches = options->prefetch_batches;
     loader->preserve_order = options->preserve_order;
+    loader->drop_last = options->drop_last;
     loader->is_over = true;
     loader->read_before.name = "read";
     atomic_store(&loader->references, 1);
@@ -105,10 +120,10 @@ void fb_loader_plan(const struct fb_loader *loader, struct fb_plan *out)
     *out = (struct fb_plan){
         .batches = loader->plan.batch_count,
         .rows = loader->plan.rows,
-        .units = loader->plan.unit_count,
+        .units = loader->source->is_pulled ? FB_UNKNOWN : loader->plan.unit_count,
         .least_memory_bytes = loader->plan.least_bytes,
         .batch_bytes = loader->plan.batch_bytes,
-        .piece_rows = loader->source->is_streamed ? loader->plan.piece_rows : 0,
+        .piece_rows = loader->source->is_streamed && !loader->source->has_no_pieces ? loader->plan.piece_rows : 0,
         .column_sets = loader->plan.set_count,
         .thread_count = loader->thread_count,
     };
@@ -166,7 +181,7 @@ int fb_loader_begin_epoch(struct fb_loader *loader, uint64_t close_timeout_ns, s
     loader->is_over = false;
     loader->failure = (struct fb_error){0};
     loader->first_next_ns = loader->asked_ns = loader->delivered_ns = 0;
-    loader->epoch_batch_count = 0;
+    loader->epoch_batch_count = loader->epoch_row_count = 0;
     if (fb__inline_is_worthwhile(&loader->plan, loader->source, loader->prefetch_batches))
         fb__inline_begin(&loader->inline_filler, &loader->plan);
     return 0;
@@ -239,6 +254,9 @@ static void deliver(struct fb_loader *loader, struct fb_batch *batch, uint64_t n
     loader->bytes_out += fb__batch_bytes_out(batch);
     fb__lock_release(&loader->stats_lock);
     loader->epoch_batch_count++;
+    loader->epoch_row_count += batch->row_count;
+    /* What is pulled next is for the consumer from here on; further batches are ahead of him. */
+    if (loader->source->is_pulled) fb__ledger_set_frontier(loader->pool->ledger, loader->epoch_row_count);
     loader->asked_ns = 0;
     loader->delivered_ns = now_ns;
 }
@@ -258,13 +276,20 @@ static int next_inline(struct fb_loader *loader, struct fb_batch **out, struct f
 /* The readers have ended without an error: all that was planned must have been delivered. */
 static int end_of_epoch(struct fb_loader *loader, struct fb_error *error)
 {
-    if (loader->epoch_batch_count == loader->plan.batch_count) {
+    fb__lock_acquire(&loader->epoch->lock);
+    uint64_t batch_count = loader->epoch->batch_count;
+    fb__lock_release(&loader->epoch->lock);
+    if (loader->epoch_batch_count == batch_count) {
         (void)fb_loader_end_epoch(loader, FB_NO_DEADLINE, NULL);
         return 0;
     }
     struct fb_error lost;
-    fb__fail(&lost, EPROTO, "%llu batches of %llu were delivered and the readers ended without an error",
-             (unsigned long long)loader->epoch_batch_count, (unsigned long long)loader->plan.batch_count);
+    if (batch_count == FB_UNKNOWN)
+        fb__fail(&lost, EPROTO, "the reader ended without an error after %llu batches, before the source was over",
+                 (unsigned long long)loader->epoch_batch_count);
+    else
+        fb__fail(&lost, EPROTO, "%llu batches of %llu were delivered and the readers ended without an error",
+                 (unsigned long long)loader->epoch_batch_count, (unsigned long long)batch_count);
     if (error) *error = lost;
     return fail_epoch(loader, EPROTO, &lost);
 }

@@ -19,6 +19,7 @@ struct fb_loader {
     uint32_t thread_count;
     int64_t prefetch_batches;
     bool preserve_order;
+    bool drop_last;
     _Atomic uint64_t references;
 
     /* the consumer's */
@@ -28,6 +29,7 @@ struct fb_loader {
     uint64_t asked_ns;           /* when the consumer began to ask for the next batch; 0: it has not */
     uint64_t delivered_ns;       /* when next() last returned a batch; 0 before */
     uint64_t epoch_batch_count;  /* batches of this epoch delivered so far */
+    uint64_t epoch_row_count;    /* rows of them */
     bool is_patient;             /* waits for the user's other threads to let batches go */
     uint64_t patience_releases;  /* releases seen when that wait began */
     struct fb__inline inline_filler; /* off where readers fill the batches */

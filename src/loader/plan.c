@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* How many batches ahead of each other threads may be on different columns of blocks in memory. */
-#define WINDOW_BATCHES_IN_MEMORY 4
+/* How many batches ahead of each other threads may be on different columns, where rows do not come in pieces. */
+#define WINDOW_BATCHES_WITHOUT_PIECES 4
 
 static uint64_t add_saturating(uint64_t a, uint64_t b)
 {
@@ -14,8 +14,7 @@ static uint64_t add_saturating(uint64_t a, uint64_t b)
 
 /* ---- rows ---- */
 
-static int lay_out_rows(struct fb__plan *plan, const struct fb_loader_options *options, const struct fb_source *source,
-                        struct fb_error *error)
+static int lay_out_rows(struct fb__plan *plan, const struct fb_source *source, struct fb_error *error)
 {
     uint64_t row = 0;
     for (uint64_t unit = 0; unit < source->unit_count; unit++) {
@@ -26,14 +25,62 @@ static int lay_out_rows(struct fb__plan *plan, const struct fb_loader_options *o
         if (source->unit_rows[unit] > plan->most_unit_rows) plan->most_unit_rows = source->unit_rows[unit];
     }
     plan->unit_start[source->unit_count] = row;
-    plan->batch_rows = options->batch_rows;
-    plan->batch_count = row / options->batch_rows;
     plan->rows = row;
-    if (options->drop_last)
-        plan->rows = plan->batch_count * options->batch_rows;
-    else if (row % options->batch_rows)
-        plan->batch_count++;
     return 0;
+}
+
+static void lay_out_even_batches(struct fb__plan *plan, bool drop_last)
+{
+    plan->batch_count = plan->rows / plan->batch_rows;
+    if (drop_last)
+        plan->rows = plan->batch_count * plan->batch_rows;
+    else if (plan->rows % plan->batch_rows)
+        plan->batch_count++;
+}
+
+/* Every unit that has rows is a batch. */
+static int lay_out_unit_batches(struct fb__plan *plan, struct fb_error *error)
+{
+    for (uint64_t unit = 0; unit < plan->unit_count; unit++)
+        if (plan->unit_start[unit + 1] > plan->unit_start[unit]) plan->batch_count++;
+    void *memory;
+    int code = fb__gate_alloc(plan->gate, FB_ACCOUNT_PLAN, (plan->batch_count + 1) * sizeof(uint64_t), &memory, error);
+    if (code) return code;
+    plan->batch_start = memory;
+    uint64_t index = 0;
+    for (uint64_t unit = 0; unit < plan->unit_count; unit++)
+        if (plan->unit_start[unit + 1] > plan->unit_start[unit]) plan->batch_start[index++] = plan->unit_start[unit];
+    plan->batch_start[index] = plan->rows;
+    return 0;
+}
+
+static int lay_out_batches(struct fb__plan *plan, const struct fb_loader_options *options, bool is_pulled,
+                           struct fb_error *error)
+{
+    plan->batch_rows = options->batch_rows;
+    if (is_pulled) {
+        plan->rows = plan->batch_count = FB_UNKNOWN;
+        return 0;
+    }
+    if (plan->batch_rows == 0) return lay_out_unit_batches(plan, error);
+    lay_out_even_batches(plan, options->drop_last);
+    return 0;
+}
+
+uint64_t fb__plan_batch_of(const struct fb__plan *plan, uint64_t row)
+{
+    if (row >= plan->rows) return plan->batch_count;
+    if (!plan->batch_start) return row / plan->batch_rows;
+    uint64_t first = 0; /* starts at or before row */
+    uint64_t end = plan->batch_count;
+    while (end - first > 1) {
+        uint64_t middle = first + (end - first) / 2;
+        if (plan->batch_start[middle] <= row)
+            first = middle;
+        else
+            end = middle;
+    }
+    return first;
 }
 
 /* ---- columns ---- */
@@ -91,8 +138,9 @@ int fb__plan_init(struct fb__plan *plan, const struct fb_loader_options *options
     plan->gate = fb__ledger_gate(pool->ledger);
     plan->unit_count = source->unit_count;
     plan->column_count = pool->layout.column_count;
-    plan->set_count = options->thread_count < plan->column_count ? options->thread_count : plan->column_count;
-    plan->thread_count = options->thread_count;
+    plan->thread_count = source->is_pulled ? 1 : options->thread_count;
+    plan->set_count = plan->thread_count < plan->column_count ? plan->thread_count : plan->column_count;
+    if (source->is_one_column_set && plan->set_count > 1) plan->set_count = 1;
     plan->batch_bytes = fb__pool_batch_bytes(pool);
     void *memory;
     int code = fb__gate_alloc(plan->gate, FB_ACCOUNT_PLAN, (plan->unit_count + 1) * sizeof(uint64_t), &memory, error);
@@ -104,7 +152,9 @@ int fb__plan_init(struct fb__plan *plan, const struct fb_loader_options *options
     code = fb__gate_alloc(plan->gate, FB_ACCOUNT_PLAN, (plan->set_count + 1) * sizeof(uint32_t), &memory, error);
     if (code) goto fail;
     plan->set_begin = memory;
-    code = lay_out_rows(plan, options, source, error);
+    code = lay_out_rows(plan, source, error);
+    if (code) goto fail;
+    code = lay_out_batches(plan, options, source->is_pulled, error);
     if (code) goto fail;
     code = lay_out_columns(plan, source, error);
     if (code) goto fail;
@@ -117,6 +167,7 @@ fail:
 void fb__plan_destroy(struct fb__plan *plan)
 {
     if (!plan->gate) return;
+    fb__gate_free(plan->gate, FB_ACCOUNT_PLAN, plan->batch_start, (plan->batch_count + 1) * sizeof(uint64_t));
     fb__gate_free(plan->gate, FB_ACCOUNT_PLAN, plan->set_begin, (plan->set_count + 1) * sizeof(uint32_t));
     fb__gate_free(plan->gate, FB_ACCOUNT_PLAN, plan->set_columns, plan->column_count * sizeof(uint32_t));
     fb__gate_free(plan->gate, FB_ACCOUNT_PLAN, plan->unit_start, (plan->unit_count + 1) * sizeof(uint64_t));
@@ -142,7 +193,10 @@ static uint64_t floor_bytes(const struct fb__plan *plan, const struct fb_source 
 /* Batches that take in two pieces' rows: threads on different columns of a unit may be that far apart. */
 static uint64_t window_bytes(const struct fb__plan *plan, const struct fb_source *source, uint64_t piece_rows)
 {
-    uint64_t batches = source->is_streamed ? 2 * (piece_rows / plan->batch_rows + 1) : WINDOW_BATCHES_IN_MEMORY;
+    bool has_pieces = source->is_streamed && !source->has_no_pieces;
+    uint64_t batches = WINDOW_BATCHES_WITHOUT_PIECES;
+    /* Where a batch is a unit, a piece lies within one. */
+    if (has_pieces) batches = plan->batch_rows == 0 ? 2 : 2 * (piece_rows / plan->batch_rows + 1);
     return plan->batch_bytes > UINT64_MAX / batches ? UINT64_MAX : plan->batch_bytes * batches;
 }
 
@@ -171,6 +225,19 @@ static uint64_t useful_extra_bytes(const struct fb__plan *plan, const struct fb_
     return unit_bytes > UINT64_MAX / units ? UINT64_MAX : unit_bytes * units;
 }
 
+/* What batches ahead of the consumer may take of the bytes above the floor. */
+static void settle_extra(struct fb__plan *plan, const struct fb_source *source, uint64_t above_bytes)
+{
+    if (source->is_pulled) {
+        plan->extra_bytes = above_bytes / FB__PULLED_AHEAD_PART;
+        return;
+    }
+    /* An eighth stays back for strings that are longer than estimated and for batches the user keeps. */
+    plan->extra_bytes = above_bytes - above_bytes / 8;
+    uint64_t useful_bytes = useful_extra_bytes(plan, source);
+    if (plan->extra_bytes > useful_bytes) plan->extra_bytes = useful_bytes;
+}
+
 int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struct fb__pool *pool, uint64_t limit_bytes,
                     struct fb_error *error)
 {
@@ -194,10 +261,7 @@ int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struc
         plan->piece_rows *= 2;
     plan->floor_bytes = floor_bytes(plan, source, pool, plan->piece_rows);
     uint64_t above_bytes = free_bytes - plan->floor_bytes;
-    /* An eighth stays back for strings that are longer than estimated and for batches the user keeps. */
-    plan->extra_bytes = above_bytes - above_bytes / 8;
-    uint64_t useful_bytes = useful_extra_bytes(plan, source);
-    if (plan->extra_bytes > useful_bytes) plan->extra_bytes = useful_bytes;
+    settle_extra(plan, source, above_bytes);
     fb__ledger_set_extra(pool->ledger, plan->extra_bytes, plan->batch_bytes);
     return 0;
 }

@@ -24,9 +24,11 @@ struct fb__plan {
     uint64_t *unit_start;     /* row of the epoch at which each unit starts; unit_count + 1 entries */
     uint64_t unit_count;
     uint64_t most_unit_rows;  /* rows of the largest unit */
-    uint64_t rows;            /* rows delivered: without a last batch that drop_last leaves out */
-    uint64_t batch_rows;
-    uint64_t batch_count;
+    uint64_t rows;            /* rows delivered: without a last batch that drop_last leaves out; FB_UNKNOWN where the
+                                 source is pulled: it has no units, and its batches are counted as they come */
+    uint64_t batch_rows;      /* 0: a batch is a unit that has rows, or a block of a pulled source */
+    uint64_t batch_count;     /* FB_UNKNOWN likewise */
+    uint64_t *batch_start;    /* batch_rows 0: row at which each batch starts; batch_count + 1 entries. Else NULL */
     uint32_t column_count;
     uint32_t thread_count;
     uint32_t set_count;
@@ -56,5 +58,21 @@ FB_MUST_CHECK int fb__plan_init(struct fb__plan *plan, const struct fb_loader_op
 FB_MUST_CHECK int fb__plan_settle(struct fb__plan *plan, const struct fb_source *source, struct fb__pool *pool,
                                   uint64_t limit_bytes, struct fb_error *error);
 void fb__plan_destroy(struct fb__plan *plan);
+
+/* The batch that has row of the epoch; batch_count for the row after the last. */
+uint64_t fb__plan_batch_of(const struct fb__plan *plan, uint64_t row);
+
+/* The first row of batch `index`, which may be batch_count: then the row after the last. */
+static inline uint64_t fb__plan_batch_start(const struct fb__plan *plan, uint64_t index)
+{
+    if (plan->batch_start) return plan->batch_start[index];
+    uint64_t start;
+    return __builtin_mul_overflow(index, plan->batch_rows, &start) || start > plan->rows ? plan->rows : start;
+}
+
+static inline uint64_t fb__plan_batch_end(const struct fb__plan *plan, uint64_t index)
+{
+    return fb__plan_batch_start(plan, index + 1);
+}
 
 #endif

@@ -144,8 +144,9 @@ static int fill_part(struct fb__epoch *epoch, struct fb__worker *worker, struct 
     const struct fb__plan *plan = &loader->plan;
     uint32_t column_count;
     (void)columns_of(plan, reader->set, &column_count);
-    uint64_t index = reader->position / plan->batch_rows;
-    uint64_t batch_end = (index + 1) * plan->batch_rows;
+    uint64_t index = fb__plan_batch_of(plan, reader->position);
+    uint64_t batch_start = fb__plan_batch_start(plan, index);
+    uint64_t batch_end = fb__plan_batch_end(plan, index);
     uint64_t end = batch_end < reader->end ? batch_end : reader->end;
     uint64_t row_count = end - reader->position;
     struct fb_batch *batch;
@@ -160,7 +161,7 @@ static int fill_part(struct fb__epoch *epoch, struct fb__worker *worker, struct 
             if (code) return code;
         }
         uint64_t filled_rows = 0;
-        uint64_t place = reader->position + done - index * plan->batch_rows;
+        uint64_t place = reader->position + done - batch_start;
         code = loader->source->ops->fill(loader->source, &reader->room, batch, place, row_count - done, &filled_rows,
                                          error);
         done += filled_rows;
@@ -223,8 +224,8 @@ void fb__reader_let_go(void *context, struct fb__worker *worker, const struct fb
     fb__lock_acquire(&epoch->lock);
     if (has_failed) {
         /* With preserve_order the batches before the failed one still come; without it nothing more does. */
-        uint64_t batch_rows = epoch->loader->plan.batch_rows;
-        if (epoch->preserve_order) error_row = reader->position / batch_rows * batch_rows;
+        const struct fb__plan *plan = &epoch->loader->plan;
+        if (epoch->preserve_order) error_row = fb__plan_batch_start(plan, fb__plan_batch_of(plan, reader->position));
         if (error_row < epoch->error_row) epoch->error_row = error_row;
         fb__parking_wake_all(&epoch->opened);
     }

@@ -44,7 +44,7 @@ static int find_or_begin_opening(struct fb__epoch *epoch, struct fb__reader *rea
     fb__lock_acquire(&epoch->lock);
     for (;;) {
         *out = NULL;
-        if (epoch->is_stopping || index * epoch->loader->plan.batch_rows >= epoch->error_row) {
+        if (epoch->is_stopping || fb__plan_batch_start(&epoch->loader->plan, index) >= epoch->error_row) {
             code = ECANCELED;
             break;
         }
@@ -70,8 +70,8 @@ int fb__epoch_open_batch(struct fb__epoch *epoch, struct fb__worker *worker, uin
     enum fb__worker_state before = fb__worker_enter(worker, FB__WORKER_WAITS_BYTES);
     int code = find_or_begin_opening(epoch, reader, index, out);
     if (code == 0 && !*out) {
-        uint64_t first_row = index * plan->batch_rows;
-        uint64_t row_count = plan->rows - first_row < plan->batch_rows ? plan->rows - first_row : plan->batch_rows;
+        uint64_t first_row = fb__plan_batch_start(plan, index);
+        uint64_t row_count = fb__plan_batch_end(plan, index) - first_row;
         code = fb__pool_take(epoch->loader->pool, index, row_count, first_row, out, error);
         fb__lock_acquire(&epoch->lock);
         reader->is_opening = false;
@@ -112,7 +112,7 @@ int fb__epoch_claim(struct fb__epoch *epoch, struct fb__worker *worker, struct f
     bool needs_slot = batch->cells_unclaimed == 0 && (!epoch->preserve_order || batch->index == epoch->next_complete);
     fb__lock_release(&epoch->lock);
     if (!needs_slot) return 0;
-    int code = fb__stage_take_slot(epoch->stage, worker, batch->index * epoch->loader->plan.batch_rows);
+    int code = fb__stage_take_slot(epoch->stage, worker, fb__plan_batch_start(&epoch->loader->plan, batch->index));
     if (code) return code;
     /* The one that completes the batch need not be the one that began its last part. */
     fb__stage_pass_slot(epoch->stage, worker);

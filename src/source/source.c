@@ -222,6 +222,22 @@ uint64_t fb__source_cursor_bytes(const struct fb_source *source, const uint32_t 
     return bytes;
 }
 
+int fb__source_foreign_code(int code, struct fb_error *error)
+{
+    bool is_ours =
+        code <= 0 || code == EAGAIN || code == EINTR || code == ETIMEDOUT || code == EDEADLK || code == ENOBUFS;
+    if (is_ours) code = EIO;
+    if (error) error->code = code;
+    return code;
+}
+
+void fb__source_note_foreign(struct fb_source *source, uint64_t bytes)
+{
+    uint64_t peak_bytes = atomic_load(&source->foreign_peak_bytes);
+    while (bytes > peak_bytes && !atomic_compare_exchange_weak(&source->foreign_peak_bytes, &peak_bytes, bytes)) {
+    }
+}
+
 int fb__source_copy_column(const struct fb__open_request *request, uint32_t column, const struct ArrowArray *block,
                            const struct ArrowArray *array, uint64_t block_row, struct fb_batch *batch, uint64_t place,
                            uint64_t row_count, uint64_t expected_rows, uint64_t unit_row, struct fb_error *error)

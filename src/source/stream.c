@@ -50,19 +50,6 @@ static int fail_here(const struct stream_cursor *cursor, int code, struct fb_err
     return code;
 }
 
-/*
- * The code of a failed callback. Some codes tell the callers of this library to wait, to retry or to raise the limit;
- * from somebody else's code they mean none of that.
- */
-static int foreign_code(int code, struct fb_error *error)
-{
-    bool is_ours =
-        code <= 0 || code == EAGAIN || code == EINTR || code == ETIMEDOUT || code == EDEADLK || code == ENOBUFS;
-    if (is_ours) code = EIO;
-    if (error) error->code = code;
-    return code;
-}
-
 static void let_go(struct stream_cursor *cursor)
 {
     fb__arrow_release_array(&cursor->block);
@@ -75,7 +62,7 @@ static int check_schema(struct stream_cursor *cursor, struct fb_error *error)
 {
     struct ArrowSchema schema = {0};
     int code = fb__arrow_stream_schema(&cursor->stream, &schema, error);
-    if (code) return foreign_code(code, error);
+    if (code) return fb__source_foreign_code(code, error);
     code = fb__arrow_check_stream_schema(cursor->request.layout, cursor->request.columns, cursor->request.column_count,
                                          &schema, error);
     fb__arrow_release_schema(&schema);
@@ -97,7 +84,7 @@ static int open_stream(struct fb_source *base, const struct fb__open_request *re
         /* A failed open gives nothing, whatever it wrote. */
         memset(&cursor->stream, 0, sizeof cursor->stream);
         if (error && error->code == 0) fb__fail(error, code, "the unit could not be opened");
-        code = foreign_code(code, error);
+        code = fb__source_foreign_code(code, error);
     } else if (!cursor->stream.release) {
         code = fb__fail(error, EIO, "opening the unit gave no stream");
     } else {
@@ -110,13 +97,6 @@ static int open_stream(struct fb_source *base, const struct fb__open_request *re
 }
 
 /* ---- pulling ---- */
-
-static void note_foreign_peak(struct fb_source *source, uint64_t bytes)
-{
-    uint64_t peak_bytes = atomic_load(&source->foreign_peak_bytes);
-    while (bytes > peak_bytes && !atomic_compare_exchange_weak(&source->foreign_peak_bytes, &peak_bytes, bytes)) {
-    }
-}
 
 /*
  * Bytes that the decoder holds and FB_ACCOUNT_READ does not book. What is booked there for columns that are decoded
@@ -145,7 +125,7 @@ static int true_up(struct stream_source *source, struct stream_cursor *cursor, s
     /* Another cursor may have booked the same bytes in between. */
     missing_bytes = unbooked_bytes(source, cursor);
     if (missing_bytes == 0) return 0;
-    note_foreign_peak(&source->base, missing_bytes);
+    fb__source_note_foreign(&source->base, missing_bytes);
     let_go(cursor);
     (void)fb__fail_bytes(error, missing_bytes, fb__ledger_limit(ledger),
                          "the decoder holds %" PRIu64 " bytes more than the limit had room for", missing_bytes);
@@ -171,7 +151,7 @@ static int pull(struct stream_source *source, struct stream_cursor *cursor, stru
     uint64_t unit_rows = source->base.unit_rows[request->unit];
     for (;;) {
         int code = fb__arrow_stream_next(&cursor->stream, &cursor->block, error);
-        if (code) return fail_here(cursor, foreign_code(code, error), error);
+        if (code) return fail_here(cursor, fb__source_foreign_code(code, error), error);
         cursor->block_row = 0;
         if (!cursor->block.release) {
             let_go(cursor);

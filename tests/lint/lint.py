@@ -182,7 +182,7 @@ def no_ending_or_printing(root: Path) -> Violations:
 
 def no_typedef_of_structs(root: Path) -> Violations:
     """A struct is called a struct, so that a reader sees what is copied."""
-    for path in files(root, "include src python/forebay/_ext tests", ".c .h"):
+    for path in files(root, "include src python/forebay/_ext tests examples", ".c .h"):
         code = code_only(path.read_text())
         # The extension's objects follow CPython, whose macros want a name of one word.
         for match in re.finditer(r"\btypedef\s+(?:struct|union|enum)\b", code):
@@ -211,14 +211,15 @@ def nothing_unfinished(root: Path) -> Violations:
 
 
 def built_files(root: Path) -> Violations:
-    """Every source, package file and C test is named in the meson.build beside it: none is silently left out."""
+    """Every source, package file, C test and example is named in the meson.build beside it: none is left out."""
     listed = files(root, "src python/forebay", ".c .py .pyi .typed")
     listed += [
         path for path in files(root, "tests/unit tests/stress", ".c") if re.match("test_|stress_", path.name)
     ]
+    listed += files(root, "examples", ".c")
     for path in listed:
         build = path.parent / "meson.build"
-        name = path.name if "tests" not in path.relative_to(root).parts else path.stem
+        name = path.name if path.relative_to(root).parts[0] in ("src", "python") else path.stem
         if not build.exists() or f"'{name}'" not in build.read_text():
             yield f"{path.relative_to(root)}:1: not named in {build.relative_to(root)}"
 

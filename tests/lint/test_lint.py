@@ -98,6 +98,7 @@ VIOLATIONS = [
     (lint.built_files, "src/base/x.c", "/* X. */\n", "not named in src/base/meson.build"),
     (lint.built_files, "python/forebay/x.py", "# X.\n", "not named in python/forebay/meson.build"),
     (lint.built_files, "tests/unit/test_x.c", "/* X. */\n", "not named in tests/unit/meson.build"),
+    (lint.built_files, "examples/x.c", "/* X. */\n", "not named in examples/meson.build"),
 ]
 
 

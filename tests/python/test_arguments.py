@@ -16,7 +16,6 @@ WRONG_TYPES = [
     ("batch_size", "4096"),
     ("batch_size", 4096.0),
     ("batch_size", True),
-    ("batch_size", None),
     ("columns", "a"),
     ("columns", b"a"),
     ("columns", 3),
@@ -83,6 +82,22 @@ def test_an_argument_of_a_wrong_type_is_a_type_error_before_the_source_is_looked
 def test_an_argument_out_of_range_is_a_value_error_before_the_source_is_looked_at(name, value):
     with pytest.raises(ValueError, match=name):
         forebay.Loader("/no/such/file", **arguments(name, value))
+
+
+def test_without_a_batch_size_a_batch_is_a_block_of_the_source(parquet_set):
+    table = pa.concat_tables([TABLE, TABLE.slice(0, 1), TABLE])
+    with forebay.Loader(table, batch_size=None, preserve_order=True) as loader:
+        assert len(loader) == 3
+        assert [batch["a"].tolist() for batch in loader] == [[1, 2, 3], [1], [1, 2, 3]]
+    with forebay.Loader(parquet_set.path, batch_size=None, preserve_order=True, num_threads=3) as loader:
+        assert len(loader) == loader.plan().units == parquet_set.unit_count
+        for number, batch in enumerate(loader):
+            assert batch["id"].tolist() == list(
+                range(number * parquet_set.group_rows, (number + 1) * parquet_set.group_rows)
+            )
+            parquet_set.check(batch)
+    with pytest.raises(ValueError, match="drop_last"):
+        forebay.Loader(table, batch_size=None, drop_last=True)
 
 
 def test_arguments_but_the_source_are_keywords_and_batch_size_is_required():

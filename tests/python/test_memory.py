@@ -14,7 +14,7 @@ import pytest
 import forebay
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import datasets  # noqa: E402
+import click_log  # noqa: E402
 import memory  # noqa: E402
 
 MIB = 1 << 20
@@ -37,9 +37,9 @@ print(rows)
 def quarter_sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The data sets of the benchmarks at a quarter of their size: small row groups with snappy, a big one with zstd."""
     folder = tmp_path_factory.mktemp("quarter-sets")
-    for name, data_set in datasets.QUARTER.items():
-        datasets.ensure(data_set, folder / name, progress=False)
-    return {name: folder / name for name in datasets.QUARTER}
+    for name, data_set in click_log.QUARTER.items():
+        click_log.ensure(data_set, folder / name, progress=False)
+    return {name: folder / name for name in click_log.QUARTER}
 
 
 def peak_of(program: str, *arguments: object) -> tuple[int, str]:
@@ -60,7 +60,7 @@ def test_the_process_stays_within_bare_imports_and_the_limit_and_48_mib(
 ) -> None:
     bare, _ = peak_of(BARE)
     peak, output = peak_of(EPOCH, quarter_sets[name], LIMIT)
-    assert int(output) == datasets.QUARTER[name].rows
+    assert int(output) == click_log.QUARTER[name].rows
     assert peak <= bare + LIMIT + ALLOWANCE
 
 
@@ -84,7 +84,7 @@ def test_the_least_completes_and_one_byte_less_is_refused_with_the_figure(
     with forebay.Loader(quarter_sets[name], memory_limit=least, columns=columns, **arguments) as loader:
         ids = np.concatenate([batch["id"].copy() for batch in loader])
         stats = loader.stats()
-    assert np.array_equal(np.sort(ids), np.arange(datasets.QUARTER[name].rows))
+    assert np.array_equal(np.sort(ids), np.arange(click_log.QUARTER[name].rows))
     assert stats.peak_bytes <= least
 
 

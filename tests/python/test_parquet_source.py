@@ -356,15 +356,6 @@ def test_an_unknown_column_is_a_value_error_that_names_close_ones(tmp_path):
         forebay.Loader(path, batch_size=1, columns=["labl"])
 
 
-def test_a_type_that_is_not_a_batch_column_is_refused_by_name_unless_others_are_chosen(tmp_path):
-    path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"a": [1], "m": [{"x": 1, "y": [2]}]}), path)
-    with pytest.raises(forebay.UnsupportedError, match="m"):
-        forebay.Loader(path, batch_size=1)
-    with forebay.Loader(path, batch_size=1, columns=["a"]) as loader:
-        assert rows_of(loader) == {"a": [1]}
-
-
 # ---- costs ---------------------------------------------------------------------------------------------------------
 
 RANDOM = np.random.default_rng(1)

@@ -1,7 +1,7 @@
 /*
  * A source for tests: columns "number" (int64) and "text" (utf8) whose values follow from the row of the epoch, in
- * units of given rows, streamed in pieces of at most piece_rows. It counts what it holds and every release, and can
- * fail or block at a row.
+ * units of given rows, streamed in pieces of at most piece_rows, or all of them as the blocks of one stream that is
+ * pulled. It counts what it holds and every release, and can fail, block, end early or take its time.
  *
  *     number(row) = row * 7 + 1        text(row) = "r<row>" repeated row % 5 times
  */
@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,14 @@ struct script {
     uint64_t rows;
     uint64_t fail_row;               /* of the epoch; UINT64_MAX: none */
     bool has_text;
+    /* of a pulled source */
+    uint64_t end_block;              /* the stream ends before it; UINT64_MAX: after the last */
+    int fail_code;                   /* what get_next gives at fail_row */
+    int open_code;                   /* what opening gives */
+    uint64_t delay_most;             /* a pull takes up to so many turns of other threads */
+    bool ends_thread;                /* get_next ends its thread at fail_row */
+    _Atomic int64_t opens;
+    _Atomic int64_t pulls;           /* that gave a block, also an empty one */
     _Atomic int64_t live_arrays;
     _Atomic int64_t live_streams;
     _Atomic int64_t allocated_bytes;
@@ -51,6 +60,8 @@ static inline size_t script_text(uint64_t row, char *buffer)
 struct script_stream {
     struct script *script;
     uint64_t first_row, next_row, end_row, piece_rows;
+    bool is_pulled;
+    uint64_t next_block;
     uint32_t columns[SCRIPT_COLUMNS];
     uint32_t column_count;
     char message[64];
@@ -129,11 +140,21 @@ static inline int script_get_next(struct ArrowArrayStream *stream, struct ArrowA
     memset(out, 0, sizeof *out);
     uint64_t count = owned->end_row - owned->next_row;
     if (count > owned->piece_rows) count = owned->piece_rows;
-    if (count == 0) return 0;
-    if (script->fail_row >= owned->next_row && script->fail_row < owned->next_row + count) {
-        snprintf(owned->message, sizeof owned->message, "row %llu is bad", (unsigned long long)script->fail_row);
-        return EIO;
+    if (owned->is_pulled) {
+        if (owned->next_block >= script->unit_count || owned->next_block >= script->end_block) return 0;
+        for (uint64_t i = script->delay_most ? owned->next_block * 7919 % script->delay_most : 0; i > 0; i--)
+            sched_yield();
+        count = script->unit_rows[owned->next_block];
+    } else if (count == 0) {
+        return 0;
     }
+    if (script->fail_row >= owned->next_row && script->fail_row < owned->next_row + count) {
+        if (script->ends_thread) pthread_exit(NULL);
+        snprintf(owned->message, sizeof owned->message, "row %llu is bad", (unsigned long long)script->fail_row);
+        return script->fail_code ? script->fail_code : EIO;
+    }
+    owned->next_block++;
+    atomic_fetch_add(&script->pulls, 1);
     struct script_array *parent = calloc(1, sizeof *parent);
     parent->script = script;
     for (uint32_t i = 0; i < owned->column_count; i++) {
@@ -239,7 +260,7 @@ static inline void script_init(struct script *script, uint64_t *unit_rows, uint6
     script->unit_rows = unit_rows;
     script->unit_count = unit_count;
     script->has_text = has_text;
-    script->fail_row = UINT64_MAX;
+    script->fail_row = script->end_block = UINT64_MAX;
     for (uint64_t i = 0; i < unit_count; i++) script->rows += unit_rows[i];
     pthread_mutex_init(&script->mutex, NULL);
     pthread_cond_init(&script->cond, NULL);
@@ -281,12 +302,41 @@ static inline int script_source(struct script *script, struct fb_source **out, s
     return code;
 }
 
-/* Whether a batch holds what the script says; prints what does not and returns false. */
-static inline bool script_check_batch(const struct fb_batch *batch, uint64_t batch_rows, bool has_text)
+static inline int script_pull_open(void *context, struct ArrowArrayStream *out, struct fb_error *error)
+{
+    struct script *script = context;
+    (void)error;
+    atomic_fetch_add(&script->opens, 1);
+    if (script->open_code) return script->open_code;
+    struct script_stream *owned = calloc(1, sizeof *owned);
+    owned->script = script;
+    owned->is_pulled = true;
+    owned->column_count = script->has_text ? 2 : 1;
+    owned->columns[1] = 1;
+    *out = (struct ArrowArrayStream){script_get_schema, script_get_next, script_get_last_error, script_release_stream,
+                                     owned};
+    atomic_fetch_add(&script->live_streams, 1);
+    return 0;
+}
+
+/* The same rows as one stream: every unit is a block of it. The script must outlive the source. */
+static inline int script_pull_source(struct script *script, struct fb_source **out, struct fb_error *error)
+{
+    const uint32_t columns[SCRIPT_COLUMNS] = {0, 1};
+    const struct fb_pull_source_callbacks callbacks = {
+        .open = script_pull_open, .context_bytes = 24, .leave = script_leave, .release = script_release};
+    struct ArrowSchema schema;
+    script_schema(columns, script->has_text ? 2 : 1, &schema);
+    int code = fb_source_from_pull(&schema, &callbacks, script, out, error);
+    schema.release(&schema);
+    return code;
+}
+
+/* Whether a batch holds what the script says from first_row on; prints what does not and returns false. */
+static inline bool script_check_rows(const struct fb_batch *batch, uint64_t first_row, bool has_text)
 {
     struct fb_column column;
     fb_batch_column(batch, 0, &column);
-    uint64_t first_row = fb_batch_index(batch) * batch_rows;
     const int64_t *numbers = column.values;
     for (uint64_t i = 0; i < fb_batch_rows(batch); i++) {
         if (numbers[i] == script_number(first_row + i)) continue;
@@ -307,6 +357,11 @@ static inline bool script_check_batch(const struct fb_batch *batch, uint64_t bat
         return false;
     }
     return true;
+}
+
+static inline bool script_check_batch(const struct fb_batch *batch, uint64_t batch_rows, bool has_text)
+{
+    return script_check_rows(batch, fb_batch_index(batch) * batch_rows, has_text);
 }
 
 #endif

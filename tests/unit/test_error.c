@@ -102,6 +102,18 @@ static void bytes_that_are_not_utf8_are_cut_and_terminated_too(void)
     CHECK_EQUAL(kept_length(room - 1, "\x80\x80\x80\x80\x80\x80"), room);
 }
 
+static void a_code_that_is_no_errno_code_never_passes_for_success(void)
+{
+    struct fb_error error;
+    CHECK_EQUAL(fb_error_set(&error, ENOENT, "%s is gone", "it"), ENOENT);
+    CHECK_EQUAL(error.code, ENOENT);
+    CHECK_TEXT(error.message, "it is gone");
+    CHECK_EQUAL(fb_error_set(&error, 0, "odd"), EIO);
+    CHECK_EQUAL(fb_error_set(&error, -ENOENT, "odd"), EIO);
+    CHECK_EQUAL(error.code, EIO);
+    CHECK_EQUAL(fb_error_set(NULL, ENOENT, "unseen"), ENOENT);
+}
+
 int main(void)
 {
     RUN(a_failure_writes_code_and_text_and_nothing_else);
@@ -112,5 +124,6 @@ int main(void)
     RUN(a_message_may_quote_the_one_it_replaces);
     RUN(a_long_message_is_cut_between_characters);
     RUN(bytes_that_are_not_utf8_are_cut_and_terminated_too);
+    RUN(a_code_that_is_no_errno_code_never_passes_for_success);
     return 0;
 }

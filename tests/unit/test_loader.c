@@ -73,6 +73,58 @@ static void every_row_comes_once_in_every_epoch(void)
     script_destroy(&script);
 }
 
+static void without_batch_rows_every_unit_that_has_rows_is_a_batch(void)
+{
+    uint64_t unit_rows[] = {0, 70, 0, 950, 3, 0};
+    const uint64_t starts[] = {0, 70, 1020};
+    for (int order = 0; order < 2; order++) {
+        struct script script;
+        script_init(&script, unit_rows, 6, true);
+        struct fb_loader_options options = default_options();
+        options.batch_rows = 0;
+        options.preserve_order = order == 1;
+        struct fb_loader *loader = make(&script, &options);
+        struct fb_plan plan;
+        fb_loader_plan(loader, &plan);
+        CHECK_EQUAL(plan.batches, 3);
+        CHECK_EQUAL(plan.rows, 1023);
+        for (int epoch = 0; epoch < 2; epoch++) {
+            begin(loader);
+            uint64_t seen = 0;
+            struct fb_batch *batch;
+            for (uint64_t count = 0; (batch = next(loader)); count++) {
+                uint64_t index = fb_batch_index(batch);
+                if (order) CHECK_EQUAL(index, count);
+                CHECK(index < 3 && (seen & UINT64_C(1) << index) == 0);
+                seen |= UINT64_C(1) << index;
+                CHECK(script_check_rows(batch, starts[index], true));
+                fb_batch_release(batch);
+            }
+            CHECK_EQUAL(seen, 7);
+        }
+        close_loader(loader);
+        script_destroy(&script);
+    }
+}
+
+static void leaving_out_a_short_batch_has_no_meaning_without_batch_rows(void)
+{
+    uint64_t unit_rows[] = {10};
+    struct script script;
+    script_init(&script, unit_rows, 1, false);
+    struct fb_source *source;
+    struct fb_loader *loader;
+    struct fb_error error;
+    CHECK_EQUAL(script_source(&script, &source, &error), 0);
+    struct fb_loader_options options = default_options();
+    options.batch_rows = 0;
+    options.drop_last = true;
+    CHECK_EQUAL(fb_loader_create(&options, source, &loader, &error), EINVAL);
+    CHECK_CONTAINS(error.message, "drop_last");
+    fb_source_release(source);
+    script_destroy(&script);
+}
+
 static void every_reader_leaves_once_in_every_epoch_that_asked_for_a_batch(void)
 {
     uint64_t unit_rows[] = {50, 50, 50};
@@ -411,6 +463,8 @@ static void every_limit_below_the_least_is_refused_and_leaks_nothing(void)
 int main(void)
 {
     RUN(every_row_comes_once_in_every_epoch);
+    RUN(without_batch_rows_every_unit_that_has_rows_is_a_batch);
+    RUN(leaving_out_a_short_batch_has_no_meaning_without_batch_rows);
     RUN(every_reader_leaves_once_in_every_epoch_that_asked_for_a_batch);
     RUN(a_stream_of_unknown_cost_is_booked_by_its_own_counter);
     RUN(a_refused_limit_leaves_the_source_with_the_caller);

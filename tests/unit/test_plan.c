@@ -27,18 +27,26 @@ struct fixture {
     struct fb__plan plan;
 };
 
-static int settle(struct fixture *fixture, uint64_t *unit_rows, uint64_t unit_count,
-                  const struct fb_loader_options *options, struct fb_error *error)
+/* capacity_rows: of the pool's batches. */
+static int settle_capacity(struct fixture *fixture, uint64_t *unit_rows, uint64_t unit_count,
+                           const struct fb_loader_options *options, uint64_t capacity_rows, struct fb_error *error)
 {
     script_init(&fixture->script, unit_rows, unit_count, true);
     fixture->source = make_source(&fixture->script);
     struct fb_loader_options unlimited = *options;
     unlimited.memory_limit_bytes = INT64_MAX;
+    unlimited.batch_rows = capacity_rows;
     CHECK_EQUAL(
         fb__pool_create(&fixture->source->schema, fixture->source->variable_row_bytes[FB_STORAGE_DENSE], &unlimited, &fixture->pool, error),
         0);
     CHECK_EQUAL(fb__plan_init(&fixture->plan, options, fixture->source, fixture->pool, error), 0);
     return fb__plan_settle(&fixture->plan, fixture->source, fixture->pool, options->memory_limit_bytes, error);
+}
+
+static int settle(struct fixture *fixture, uint64_t *unit_rows, uint64_t unit_count,
+                  const struct fb_loader_options *options, struct fb_error *error)
+{
+    return settle_capacity(fixture, unit_rows, unit_count, options, options->batch_rows, error);
 }
 
 static void destroy(struct fixture *fixture)
@@ -73,6 +81,49 @@ static void drop_last_leaves_out_the_short_batch(void)
     CHECK_EQUAL(settle(&fixture, unit_rows, 1, &options, &error), 0);
     CHECK_EQUAL(fixture.plan.rows, 40);
     CHECK_EQUAL(fixture.plan.batch_count, 4);
+    destroy(&fixture);
+}
+
+static void rows_and_batches_find_each_other(void)
+{
+    uint64_t unit_rows[] = {10, 0, 25, 7};
+    for (uint64_t batch_rows = 1; batch_rows <= 50; batch_rows++) {
+        struct fb_loader_options options = options_for(batch_rows, 1 << 20);
+        struct fixture fixture;
+        struct fb_error error;
+        CHECK_EQUAL(settle(&fixture, unit_rows, 4, &options, &error), 0);
+        const struct fb__plan *plan = &fixture.plan;
+        for (uint64_t row = 0; row < plan->rows; row++) {
+            uint64_t index = fb__plan_batch_of(plan, row);
+            CHECK_EQUAL(index, row / batch_rows);
+            CHECK_EQUAL(fb__plan_batch_start(plan, index), index * batch_rows);
+            CHECK_EQUAL(fb__plan_batch_end(plan, index), (index + 1) * batch_rows < 42 ? (index + 1) * batch_rows : 42);
+        }
+        CHECK_EQUAL(fb__plan_batch_of(plan, plan->rows), plan->batch_count);
+        CHECK_EQUAL(fb__plan_batch_start(plan, plan->batch_count), plan->rows);
+        destroy(&fixture);
+    }
+}
+
+static void without_batch_rows_every_unit_that_has_rows_is_a_batch(void)
+{
+    uint64_t unit_rows[] = {0, 10, 0, 0, 25, 7, 0};
+    struct fb_loader_options options = options_for(0, 1 << 20);
+    struct fixture fixture;
+    struct fb_error error;
+    CHECK_EQUAL(settle_capacity(&fixture, unit_rows, 7, &options, 25, &error), 0);
+    const struct fb__plan *plan = &fixture.plan;
+    CHECK_EQUAL(plan->batch_count, 3);
+    CHECK_EQUAL(plan->rows, 42);
+    const uint64_t starts[] = {0, 10, 35, 42};
+    for (uint64_t index = 0; index < 3; index++) {
+        CHECK_EQUAL(fb__plan_batch_start(plan, index), starts[index]);
+        CHECK_EQUAL(fb__plan_batch_end(plan, index), starts[index + 1]);
+        for (uint64_t row = starts[index]; row < starts[index + 1]; row++)
+            CHECK_EQUAL(fb__plan_batch_of(plan, row), index);
+    }
+    CHECK_EQUAL(fb__plan_batch_of(plan, 42), 3);
+    CHECK_EQUAL(fb__plan_batch_start(plan, 3), 42);
     destroy(&fixture);
 }
 
@@ -156,6 +207,8 @@ int main(void)
 {
     RUN(rows_are_one_line_over_the_units);
     RUN(drop_last_leaves_out_the_short_batch);
+    RUN(rows_and_batches_find_each_other);
+    RUN(without_batch_rows_every_unit_that_has_rows_is_a_batch);
     RUN(there_are_never_more_column_sets_than_columns_or_threads);
     RUN(one_byte_under_the_least_is_refused_with_the_figure);
     RUN(more_memory_buys_larger_pieces_up_to_the_most);

@@ -142,6 +142,10 @@ static PyObject *class_of(struct fb__py_state *state, const struct fb_error *err
 void fb__py_raise(struct fb__py_state *state, const struct fb_error *error, enum fb__py_when when, PyObject *provider,
                   PyObject *cause)
 {
+    if (cause && fb__py_provider_is_stream(provider) && !cause_needs_wrapping(cause)) {
+        PyErr_SetObject((PyObject *)Py_TYPE(cause), cause); /* the user's own code raised it */
+        return;
+    }
     PyObject *path;
     PyObject *row_group;
     int64_t first_row;
@@ -203,6 +207,8 @@ int fb__py_warn_abandoned(PyObject *provider, uint32_t abandoned_count, int64_t 
         where = PyUnicode_FromFormat("%S, row group %S", path, row_group);
     else if (path != Py_None)
         where = PyUnicode_FromFormat("%S", path);
+    else if (fb__py_provider_is_stream(provider))
+        where = PyUnicode_FromString("the source's stream");
     else
         where = PyUnicode_FromFormat("unit %lld of the source", (long long)unit);
     Py_DECREF(path);

@@ -217,9 +217,14 @@ PyDoc_STRVAR(parquet_codec_is_supported_doc, "parquet_codec_is_supported(codec, 
 PyDoc_STRVAR(block_source_doc, "block_source(schema, blocks, provider, /)\n--\n\n"
                                "A source of Arrow blocks that are in memory already.");
 
+PyDoc_STRVAR(pull_source_doc,
+             "pull_source(schema, provider, /)\n--\n\n"
+             "A source of unknown length: one Arrow stream an epoch, opened by provider.open_stream().");
+
 static PyMethodDef module_methods[] = {
     {"stream_source", fb__py_stream_source, METH_VARARGS, stream_source_doc},
     {"block_source", fb__py_block_source, METH_VARARGS, block_source_doc},
+    {"pull_source", fb__py_pull_source, METH_VARARGS, pull_source_doc},
     {"parquet_source", fb__py_parquet_source, METH_VARARGS, parquet_source_doc},
     {"parquet_codec_is_supported", fb__py_parquet_codec_is_supported, METH_O, parquet_codec_is_supported_doc},
     {"_before_fork", before_fork, METH_NOARGS, before_fork_doc},

@@ -155,10 +155,15 @@ int fb__py_fail(struct fb_error *error, int code, int64_t unit, const char *text
 
 /* ---- provider.c ------------------------------------------------------------------------------------------------ */
 
-/* A Provider around the user's object: open, allocated_bytes, describe, take_error. */
+/* A Provider around the user's object: open or open_stream, allocated_bytes, describe, take_error. */
 PyObject *fb__py_provider_new(struct fb__py_state *state, PyObject *object);
+/* Says that it is one stream an epoch, whose exceptions are raised as they are; and whether it is. May be NULL. */
+void fb__py_provider_set_stream(PyObject *provider);
+bool fb__py_provider_is_stream(PyObject *provider);
 /* How the core asks a Provider, which is the context and counted; context_bytes is the caller's to set. */
 extern const struct fb_stream_source_callbacks fb__py_provider_callbacks;
+/* The same for a source that is one stream an epoch. */
+extern const struct fb_pull_source_callbacks fb__py_provider_pull_callbacks;
 
 /*
  * What provider says of a unit: *path and *row_group are new references, None where not known; *first_row is what to
@@ -191,11 +196,14 @@ int fb__py_source_describe_columns(struct fb__py_source *self, const struct Arro
 int fb__py_get_buffer(PyObject *object, const char *name, size_t entry_bytes, Py_buffer *buffer, uint64_t *count);
 /* The costs of the schema's columns, as struct fb_stream_column_cost [out: PyBuffer_Release]; -1 with an exception. */
 int fb__py_source_get_costs(PyObject *object, const struct ArrowSchema *schema, Py_buffer *buffer);
-/* fb__py_provider_callbacks with the bytes that the user's object keeps (its plan_bytes); -1 with an exception. */
+/* The bytes that the user's object keeps, its plan_bytes; -1 with an exception. */
+int fb__py_source_get_plan_bytes(PyObject *provider_object, uint64_t *plan_bytes);
+/* fb__py_provider_callbacks with them; -1 with an exception. */
 int fb__py_source_get_callbacks(PyObject *provider_object, struct fb_stream_source_callbacks *callbacks);
 
 PyObject *fb__py_stream_source(PyObject *module, PyObject *arguments);
 PyObject *fb__py_block_source(PyObject *module, PyObject *arguments);
+PyObject *fb__py_pull_source(PyObject *module, PyObject *arguments);
 
 /* ---- parquet.c ------------------------------------------------------------------------------------------------- */
 

@@ -15,9 +15,10 @@
 struct provider {
     PyObject base;
     struct fb__py_state *state;
-    PyObject *object; /* the user's: open, allocated_bytes, describe, take_error; NULL once collected */
-    PyObject *kept;   /* dict: unit -> the exception that open() raised */
+    PyObject *object; /* the user's: open or open_stream, allocated_bytes, describe, take_error; NULL once collected */
+    PyObject *kept; /* dict: unit -> the exception that open() or open_stream() raised */
     _Atomic uint64_t allocated_bytes; /* as last said */
+    bool is_stream; /* one stream an epoch, of the user's own making */
 };
 
 PyObject *fb__py_provider_new(struct fb__py_state *state, PyObject *object)
@@ -33,6 +34,16 @@ PyObject *fb__py_provider_new(struct fb__py_state *state, PyObject *object)
         return NULL;
     }
     return (PyObject *)self;
+}
+
+void fb__py_provider_set_stream(PyObject *provider)
+{
+    ((struct provider *)provider)->is_stream = true;
+}
+
+bool fb__py_provider_is_stream(PyObject *provider)
+{
+    return provider && ((struct provider *)provider)->is_stream;
 }
 
 static int provider_traverse(PyObject *object, visitproc visit, void *arg)
@@ -190,23 +201,12 @@ static int take_stream(PyObject *opened, struct ArrowArrayStream *out)
     return stream ? 0 : -1;
 }
 
-static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint32_t column_count, uint64_t piece_rows,
-                     struct ArrowArrayStream *out, struct fb_error *error)
+/* What open() or open_stream() gave, moved to *out; what it raised is kept for unit instead. opened: [move]. */
+static int take_opened(struct provider *self, PyObject *opened, uint64_t unit, struct ArrowArrayStream *out,
+                       struct fb_error *error)
 {
-    struct provider *self = context;
-    if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, (int64_t)unit, "Python is shutting down");
-    (void)attach(self->state);
-    PyGILState_STATE gil = PyGILState_Ensure();
     struct fb_error filled = {0};
-    PyObject *object = self->object;
-    Py_XINCREF(object);
-    PyObject *tuple = object ? column_tuple(columns, column_count) : NULL;
-    PyObject *opened = tuple ? PyObject_CallMethod(object, "open", "KOK", (unsigned long long)unit, tuple,
-                                                   (unsigned long long)piece_rows)
-                             : NULL;
-    if (!object) {
-        (void)fb__py_fail(&filled, ECANCELED, (int64_t)unit, "the source was collected as garbage");
-    } else if (!opened || take_stream(opened, out) < 0) {
+    if (!opened || take_stream(opened, out) < 0) {
         PyObject *exception = fb__py_take_raised(&filled, unit);
         PyObject *key = PyLong_FromUnsignedLongLong(unit);
         if (!key || !self->kept || PyDict_SetItem(self->kept, key, exception) < 0) PyErr_Clear();
@@ -214,11 +214,48 @@ static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint
         Py_XDECREF(exception);
     }
     Py_XDECREF(opened);
-    Py_XDECREF(tuple);
-    Py_XDECREF(object);
-    PyGILState_Release(gil);
     if (filled.code && error) *error = filled;
     return filled.code;
+}
+
+static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint32_t column_count, uint64_t piece_rows,
+                     struct ArrowArrayStream *out, struct fb_error *error)
+{
+    struct provider *self = context;
+    if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, (int64_t)unit, "Python is shutting down");
+    (void)attach(self->state);
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *object = self->object;
+    Py_XINCREF(object);
+    int code;
+    if (object) {
+        PyObject *tuple = column_tuple(columns, column_count);
+        PyObject *opened = tuple ? PyObject_CallMethod(object, "open", "KOK", (unsigned long long)unit, tuple,
+                                                       (unsigned long long)piece_rows)
+                                 : NULL;
+        code = take_opened(self, opened, unit, out, error);
+        Py_XDECREF(tuple);
+    } else {
+        code = fb__py_fail(error, ECANCELED, (int64_t)unit, "the source was collected as garbage");
+    }
+    Py_XDECREF(object);
+    PyGILState_Release(gil);
+    return code;
+}
+
+static int open_stream(void *context, struct ArrowArrayStream *out, struct fb_error *error)
+{
+    struct provider *self = context;
+    if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, 0, "Python is shutting down");
+    (void)attach(self->state);
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *object = self->object;
+    Py_XINCREF(object);
+    int code = object ? take_opened(self, PyObject_CallMethod(object, "open_stream", NULL), 0, out, error)
+                      : fb__py_fail(error, ECANCELED, 0, "the source was collected as garbage");
+    Py_XDECREF(object);
+    PyGILState_Release(gil);
+    return code;
 }
 
 static uint64_t allocated_bytes(void *context)
@@ -262,6 +299,12 @@ static void release_context(void *context)
 const struct fb_stream_source_callbacks fb__py_provider_callbacks = {
     .open = open_unit,
     .allocated_bytes = allocated_bytes,
+    .leave = leave,
+    .release = release_context,
+};
+
+const struct fb_pull_source_callbacks fb__py_provider_pull_callbacks = {
+    .open = open_stream,
     .leave = leave,
     .release = release_context,
 };

@@ -1,6 +1,6 @@
 /*
- * Source: where rows come from, until a Loader consumes it; made over a Provider's units, or over blocks in memory. The
- * one over Parquet files is in parquet.c.
+ * Source: where rows come from, until a Loader consumes it; made over a Provider's units or its one stream, or over
+ * blocks in memory. The one over Parquet files is in parquet.c.
  */
 #include "module.h"
 
@@ -110,14 +110,19 @@ int fb__py_source_get_costs(PyObject *object, const struct ArrowSchema *schema, 
     return -1;
 }
 
+int fb__py_source_get_plan_bytes(PyObject *provider_object, uint64_t *plan_bytes)
+{
+    PyObject *value = PyObject_GetAttrString(provider_object, "plan_bytes");
+    if (!value) return -1;
+    *plan_bytes = PyLong_AsUnsignedLongLong(value);
+    Py_DECREF(value);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 int fb__py_source_get_callbacks(PyObject *provider_object, struct fb_stream_source_callbacks *callbacks)
 {
     *callbacks = fb__py_provider_callbacks;
-    PyObject *value = PyObject_GetAttrString(provider_object, "plan_bytes");
-    if (!value) return -1;
-    callbacks->context_bytes = PyLong_AsUnsignedLongLong(value);
-    Py_DECREF(value);
-    return PyErr_Occurred() ? -1 : 0;
+    return fb__py_source_get_plan_bytes(provider_object, &callbacks->context_bytes);
 }
 
 PyObject *fb__py_stream_source(PyObject *module, PyObject *arguments)
@@ -157,6 +162,35 @@ fail:
 fail_costs:
     PyBuffer_Release(&unit_rows);
 fail_unit_rows:
+    Py_DECREF(capsule);
+    Py_DECREF((PyObject *)self);
+    return NULL;
+}
+
+PyObject *fb__py_pull_source(PyObject *module, PyObject *arguments)
+{
+    struct fb__py_state *state = PyModule_GetState(module);
+    PyObject *schema_object, *provider_object;
+    if (!PyArg_ParseTuple(arguments, "OO:pull_source", &schema_object, &provider_object)) return NULL;
+    PyObject *capsule;
+    const struct ArrowSchema *schema;
+    struct fb__py_source *self = fb__py_source_new(state, schema_object, provider_object, &capsule, &schema);
+    if (!self) return NULL;
+    fb__py_provider_set_stream(self->provider);
+    struct fb_pull_source_callbacks callbacks = fb__py_provider_pull_callbacks;
+    if (fb__py_source_get_plan_bytes(provider_object, &callbacks.context_bytes) < 0) goto fail;
+    struct fb_error error = {.unit = -1};
+    Py_INCREF(self->provider); /* the core's reference */
+    if (fb_source_from_pull(schema, &callbacks, self->provider, &self->source, &error) != 0) {
+        Py_DECREF(self->provider);
+        fb__py_raise(state, &error, FB__PY_AT_CONSTRUCTION, self->provider, NULL);
+        goto fail;
+    }
+    if (fb__py_source_describe_columns(self, schema) < 0) goto fail;
+    Py_DECREF(capsule);
+    return (PyObject *)self;
+
+fail:
     Py_DECREF(capsule);
     Py_DECREF((PyObject *)self);
     return NULL;

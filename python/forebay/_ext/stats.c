@@ -85,12 +85,17 @@ fail:
     return NULL;
 }
 
+static PyObject *known_count(uint64_t count)
+{
+    if (count == FB_UNKNOWN) Py_RETURN_NONE;
+    return PyLong_FromUnsignedLongLong(count);
+}
+
 PyObject *fb__py_plan_dict(const struct fb_plan *plan)
 {
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:k,s:k}", "batches", (unsigned long long)plan->batches, "rows",
-                         (unsigned long long)plan->rows, "units", (unsigned long long)plan->units, "least_memory_bytes",
-                         (unsigned long long)plan->least_memory_bytes, "batch_bytes",
-                         (unsigned long long)plan->batch_bytes, "piece_rows", (unsigned long long)plan->piece_rows,
-                         "column_sets", (unsigned long)plan->column_sets, "thread_count",
-                         (unsigned long)plan->thread_count);
+    return Py_BuildValue(
+        "{s:N,s:N,s:N,s:K,s:K,s:K,s:k,s:k}", "batches", known_count(plan->batches), "rows", known_count(plan->rows),
+        "units", known_count(plan->units), "least_memory_bytes", (unsigned long long)plan->least_memory_bytes,
+        "batch_bytes", (unsigned long long)plan->batch_bytes, "piece_rows", (unsigned long long)plan->piece_rows,
+        "column_sets", (unsigned long)plan->column_sets, "thread_count", (unsigned long)plan->thread_count);
 }

@@ -209,7 +209,7 @@ def main() -> int:
         try:
             ensure(data_set, arguments.folder / data_set.name)
         except DataSetError as error:
-            print(f"datasets: {error}", file=sys.stderr)
+            print(f"click_log: {error}", file=sys.stderr)
             return 2
     return 0
 
