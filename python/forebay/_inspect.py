@@ -379,7 +379,9 @@ def _pattern(name: str) -> tuple[str, str] | None:
 
 
 def _line(column: ColumnFigures) -> _Line:
-    becomes = "refused" if column.refused else ", ".join(map(str, column.arrays))
+    becomes = "refused"
+    if not column.refused:
+        becomes = str(column.arrays[0]) if len(column.arrays) == 1 else f"{len(column.arrays)} entries"
     kind = _FIXED_LIST.sub(r"\1[\2]", column.type)
     return _Line(column.name, kind, "yes" if column.nullable else "no", becomes, column.read_by or "-")
 
