@@ -60,7 +60,6 @@ extern "C" {
 
 #ifndef ARROW_C_DATA_INTERFACE
 #define ARROW_C_DATA_INTERFACE
-
 #define ARROW_FLAG_DICTIONARY_ORDERED 1
 #define ARROW_FLAG_NULLABLE 2
 #define ARROW_FLAG_MAP_KEYS_SORTED 4
@@ -89,12 +88,10 @@ struct ArrowArray {
     void (*release)(struct ArrowArray *);
     void *private_data;
 };
-
 #endif /* ARROW_C_DATA_INTERFACE */
 
 #ifndef ARROW_C_STREAM_INTERFACE
 #define ARROW_C_STREAM_INTERFACE
-
 struct ArrowArrayStream {
     int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
     int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
@@ -102,7 +99,6 @@ struct ArrowArrayStream {
     void (*release)(struct ArrowArrayStream *);
     void *private_data;
 };
-
 #endif /* ARROW_C_STREAM_INTERFACE */
 
 /* ---- Errors ------------------------------------------------------------------------------------------------- */
@@ -438,7 +434,7 @@ struct fb_loader_options {
 
 /* What the plan settled. */
 struct fb_plan {
-    uint64_t batches;            /* FB_UNKNOWN where the source is of unknown length; rows and units likewise */
+    uint64_t batches; /* FB_UNKNOWN where the source is of unknown length; rows and units likewise */
     uint64_t rows;
     uint64_t units;
     uint64_t least_memory_bytes; /* where the length is unknown, blocks come on top of it */
@@ -585,7 +581,7 @@ FB_API void fb_batch_child(const struct fb_batch *batch, const struct fb_column 
 /*
  * FB_STORAGE_ARROW: the batch as a struct array over its own memory, nothing copied or allocated. batch: [move].
  * *out: [out: release]; children may be moved out of it. The memory goes back to the loader when the last part is
- * released, from any thread. Its schema is fb_loader_export_schema()'s.
+ * released, from any thread; a release in a child of fork() only forgets. Its schema is fb_loader_export_schema()'s.
  */
 FB_API void fb_batch_export(struct fb_batch *batch, struct ArrowArray *out);
 

@@ -140,9 +140,15 @@ class Loader:
         preserve_order: bool,
         drop_last: bool,
         null_policy: int,  # 0: error, 1: fill, 2: mask
-        fill_values: list[tuple[int, bytes]],  # (column, one element as stored or the bytes of a string)
-        dtypes: list[np.dtype[Any] | None],  # one a column; None: a string or binary column
-        column_class: Callable[[Column], object],  # makes what the user sees of such a column
+        # (column, leaf of a struct, one element as stored or the bytes of a string)
+        fill_values: list[tuple[int, int, bytes]],
+        outputs: list[
+            tuple[str, int, tuple[int, ...], Any]
+        ],  # (key, column, fields to it, form), see forms.c
+        column_options: list[tuple[int, bool, bool, int]],  # (column, is dictionary, is bool8, list size)
+        column_class: Callable[[Column], object],  # makes what the user sees of a column without a dtype
+        convert: Callable[[CapsuleType], object]
+        | None,  # makes a batch of an arrow_array; None: dicts of outputs
         timeout: float | None,
         close_timeout: float,
     ) -> Self:
@@ -159,6 +165,9 @@ class Loader:
         accounts: {name: (bytes, most bytes so far)}; next_wait: {count p50 p90 p99 max sum};
         stages: {name: {busy_s wait_input_s wait_output_s wait_bytes_s items}}.
         """
+
+    def arrow_schema(self) -> CapsuleType:
+        """The schema of the arrays that convert is given."""
 
     def iterate(self) -> Iterator:
         """Begins the next epoch; the one before it ends, and its iterator raises RuntimeError from then on."""

@@ -185,4 +185,4 @@ class _PandasBatches(_ArrowBatches):
 
     def __call__(self, capsule: Any) -> Any:
         # What pandas noted of the whole table, its index say, does not hold for a batch of it.
-        return super().__call__(capsule).to_pandas(ignore_metadata=True)
+        return super().__call__(capsule).to_pandas(ignore_metadata=True, use_threads=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,13 +16,14 @@ from ._dataset import is_dataset, read_dataset
 from ._errors import SourceError
 from ._memory import MemoryProvider
 from ._partitions import Partitions, hive_partitions
-from ._streams import StreamProvider
+from ._streams import StreamProvider, is_stream, type_name
 
 _PATHS = (str, bytes, os.PathLike)
 _IN_MEMORY = (pa.Table, pa.RecordBatch)
 _KINDS = (
     "a path, a directory, a glob, a list of those, a pyarrow.Table, a pyarrow.RecordBatch, a list of those, a pyarrow "
-    "Parquet Dataset, or an object with __arrow_c_stream__ or __arrow_c_array__"
+    "Parquet Dataset, an object with __arrow_c_stream__ or __arrow_c_array__, or an iterable or a function that gives "
+    "those"
 )
 # What to write for data that is not columnar as it is.
 _INSTEAD = {
@@ -44,15 +46,17 @@ class OpenSource(NamedTuple):
 
 def open_source(source: Any, settings: Settings) -> OpenSource:
     """Opens what the user gave. Raises TypeError for what is no source, and what the kinds of source raise."""
+    name = type_name(source)
+    source = _paths_of_iterator(source)
+    if _is_pulled(source):
+        _check_for_files(settings, name)
+        stream = StreamProvider(source, settings.columns, name)
+        return OpenSource(_ext.pull_source(stream.schema, stream), stream.schema, BadFiles(), stream)
     tables = _tables(source)
     if tables is not None:
-        _check_for_files(settings, tables[0])
+        _check_for_files(settings, name)
         memory = MemoryProvider(tables, settings.columns)
         return OpenSource(_ext.block_source(memory.schema, memory.blocks, memory), memory.schema, BadFiles())
-    if not is_dataset(source) and hasattr(source, "__arrow_c_stream__"):
-        _check_for_files(settings, source)
-        stream = StreamProvider(source, settings.columns)
-        return OpenSource(_ext.pull_source(stream.schema, stream), stream.schema, BadFiles(), stream)
     bad_files = BadFiles(settings.on_bad_file)
     provider = open_files(source, settings, bad_files)
     try:
@@ -61,6 +65,27 @@ def open_source(source: Any, settings: Settings) -> OpenSource:
         path = provider.files()[0].path
         raise SourceError(f"{path}: the footer is damaged: {error}", path=path) from error
     return OpenSource(core, provider.schema, bad_files)
+
+
+def _is_pulled(source: Any) -> bool:
+    """Whether source is read as a stream."""
+    if isinstance(source, (*_PATHS, *_IN_MEMORY)) or is_dataset(source):
+        return False
+    if isinstance(source, (list, tuple)):
+        return any(hasattr(one, "__arrow_c_stream__") and not isinstance(one, pa.Table) for one in source)
+    if hasattr(source, "__arrow_c_stream__"):
+        return True
+    return not hasattr(source, "__arrow_c_array__") and not _instead(source) and is_stream(source)
+
+
+def _paths_of_iterator(source: Any) -> Any:
+    """The list of paths that an iterator gives, such as that of pathlib.Path.glob(); anything else as it is."""
+    if not isinstance(source, Iterator) or hasattr(source, "__arrow_c_stream__"):
+        return source
+    first = next(source, None)
+    if isinstance(first, _PATHS):
+        return [first, *source]
+    return itertools.chain([] if first is None else [first], source)
 
 
 def open_files(source: Any, settings: Settings, bad_files: BadFiles) -> Any:
@@ -131,14 +156,14 @@ def _record_batch(source: Any) -> pa.RecordBatch:
         ) from error
 
 
-def _check_for_files(settings: Settings, source: Any) -> None:
+def _check_for_files(settings: Settings, name: str) -> None:
     """Raises ValueError for what was asked about files where there are none."""
-    for name, value, default in (
+    for argument, value, default in (
         ("on_bad_file", settings.on_bad_file, "error"),
         ("partitioning", settings.partitioning, "hive"),
     ):
         if value != default:
-            raise ValueError(f"{name} is for files; the source is a {type(source).__name__}: leave it out")
+            raise ValueError(f"{argument} is for files; the source is a {name}: leave it out")
 
 
 def _instead(source: Any, number: int | None = None) -> str:

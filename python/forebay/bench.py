@@ -75,7 +75,7 @@ def parquet(
             paths = demo.make_data(Path(folder), _FILES, -(-rows // _FILES), line)
             _parquet([str(path) for path in paths], columns, batch_size, memory_limit, rounds, line)
     else:
-        files = _paths.find_files(_paths.check_paths(list(source)))
+        files = [file.path for file in _paths.find_files(_paths.check_paths(list(source)))]
         _parquet(files, columns, batch_size, memory_limit, rounds, line)
 
 
@@ -99,7 +99,7 @@ def _parquet(
 
     with Loader(files, batch_size=batch_size, columns=columns, memory_limit=memory_limit) as loader:
         plan, names = loader.plan(), loader.schema.names
-    if not plan.rows:
+    if not plan.rows or not plan.batches:
         raise ValueError(f"{files[0]}: there are no rows to stream: give --data files that have some")
     loaders: dict[str, Batches] = {
         "pyarrow": functools.partial(_pyarrow_batches, files, names, batch_size),

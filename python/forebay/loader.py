@@ -36,7 +36,9 @@ class Loader:
     source
         A path, a directory, a glob, or a list of those, naming Parquet files; a pyarrow Table or RecordBatch; or a
         stream of unknown length: a pyarrow RecordBatchReader, which gives one epoch, or any object with
-        `__arrow_c_stream__`. A stream is read by one thread, block by block, and its batches come in order. In a
+        `__arrow_c_stream__`; or an iterable of tables, record batches and such objects, or a function without
+        arguments that gives any of these and is called each epoch; an iterator gives one epoch. A stream is read by one
+        thread, block by block, and its batches come in order. In a
         directory, searched to the bottom, names that begin with "_" or "." are ignored and the rest is sorted by path;
         any other file that is not Parquet is an error. Files must agree in names and types of the chosen columns; the
         order of columns and their nullability may differ. Also a pyarrow Parquet Dataset (FileSystemDataset or

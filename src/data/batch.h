@@ -25,6 +25,8 @@
 #ifndef FB_DATA_BATCH_H
 #define FB_DATA_BATCH_H
 
+#include <sys/types.h>
+
 #include "data/layout.h"
 #include "ledger/ledger.h"
 
@@ -78,6 +80,7 @@ struct fb_batch {
     _Atomic uint64_t grown_bytes; /* booked beyond what the batch was made with */
     uint64_t *own_places; /* region_count of them; NULL where the layout's hold */
     uint64_t *code_counts; /* of each column that has codes, once finished; NULL where none has */
+    pid_t process; /* that exported it: what others than us hold of it they may release in a child of fork() */
     struct fb__part *parts; /* FB_STORAGE_ARROW, else NULL: one a node, then one a column for its codes */
     struct ArrowArray **pointers; /* to those, in the same order */
     const void *no_buffer[1]; /* of the exported struct of all columns: there is no validity */

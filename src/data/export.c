@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "data/batch.h"
 
@@ -125,6 +126,10 @@ void fb__batch_set_parts(struct fb_batch *batch, uint32_t column)
 static void release_part(struct ArrowArray *array)
 {
     struct fb_batch *batch = array->private_data;
+    if (batch->process != getpid()) {
+        array->release = NULL; /* a child of fork() only forgets: a lock may have been held when it was made */
+        return;
+    }
     for (int64_t i = 0; i < array->n_children; i++)
         if (array->children[i]->release) array->children[i]->release(array->children[i]);
     if (array->dictionary && array->dictionary->release) array->dictionary->release(array->dictionary);
@@ -155,5 +160,6 @@ void fb_batch_export(struct fb_batch *batch, struct ArrowArray *out)
         .buffers = batch->no_buffer,
         .children = batch->pointers + layout->node_count,
     };
+    batch->process = getpid();
     atomic_store(&batch->part_count, arm(batch, out));
 }

@@ -212,8 +212,7 @@ static void set_glance(const struct fb__layout *layout, struct fb__column_layout
     bool is_list = leaf != stored;
     if (leaf->kind != FB__NODE_FIXED && (is_list || leaf->kind != FB__NODE_BINARY)) return;
     if (!column->is_dictionary) column->kind = kind_of(leaf->kind);
-    if (leaf->kind == FB__NODE_FIXED)
-        column->element_format = leaf->stored_format ? leaf->stored_format : leaf->format;
+    if (leaf->kind == FB__NODE_FIXED) column->element_format = leaf->stored_format ? leaf->stored_format : leaf->format;
     column->copy = leaf->copy;
     column->source_bytes = leaf->source_bytes;
     column->element_bytes = leaf->element_bytes;
@@ -393,7 +392,8 @@ int fb__layout_init_column(struct fb__layout *layout, struct fb__gate *gate, con
                            struct fb_error *error)
 {
     /* Only the columns of a schema are looked at: its release says that it is there. */
-    struct ArrowSchema *children[] = {(struct ArrowSchema *)(uintptr_t)field};
+    struct ArrowSchema child = *field; /* looked at only, but children are not const */
+    struct ArrowSchema *children[] = {&child};
     const struct ArrowSchema schema = {.format = "+s", .n_children = 1, .children = children, .release = no_release};
     const struct fb_loader_options options = {.batch_rows = 1, .null_policy = FB_NULLS_FILL};
     return fb__layout_init(layout, gate, &schema, NULL, &options, error);

@@ -140,7 +140,8 @@ static inline void bench_take(struct bench *bench, struct fb_source *source, con
 {
     memset(bench, 0, sizeof *bench);
     bench->source = source;
-    bench->pool = fixture_pool(formats, source->variable_row_bytes[FB_STORAGE_DENSE][1], batch_rows, FB_NULLS_ERROR, limit_bytes);
+    bench->pool =
+        fixture_pool(formats, source->variable_row_bytes[FB_STORAGE_DENSE][1], batch_rows, FB_NULLS_ERROR, limit_bytes);
     bench->batch = fixture_take(bench->pool, 0, batch_rows);
     CHECK_EQUAL(fb__ledger_reserve(bench->pool->ledger, &bench->grant, FB_ACCOUNT_READ, 0, 1000, FB__NO_WAIT, NULL), 0);
 }

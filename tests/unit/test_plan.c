@@ -36,9 +36,9 @@ static int settle_capacity(struct fixture *fixture, uint64_t *unit_rows, uint64_
     struct fb_loader_options unlimited = *options;
     unlimited.memory_limit_bytes = INT64_MAX;
     unlimited.batch_rows = capacity_rows;
-    CHECK_EQUAL(
-        fb__pool_create(&fixture->source->schema, fixture->source->variable_row_bytes[FB_STORAGE_DENSE], &unlimited, &fixture->pool, error),
-        0);
+    CHECK_EQUAL(fb__pool_create(&fixture->source->schema, fixture->source->variable_row_bytes[FB_STORAGE_DENSE],
+                                &unlimited, &fixture->pool, error),
+                0);
     CHECK_EQUAL(fb__plan_init(&fixture->plan, options, fixture->source, fixture->pool, error), 0);
     return fb__plan_settle(&fixture->plan, fixture->source, fixture->pool, options->memory_limit_bytes, error);
 }

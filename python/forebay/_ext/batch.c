@@ -7,8 +7,6 @@
  */
 #include "module.h"
 
-#include <stdlib.h>
-
 /* ---- Batch ---- */
 
 static void batch_dealloc(PyObject *object)
@@ -245,57 +243,33 @@ static PyObject *batch_dict(struct fb__py_loader *loader, struct fb_batch *batch
 
 /* ---- Arrow ---- */
 
-/* An exported batch: what the core gave, and the process that it may be released in. It may be released on a thread that
- * Python does not know, so its memory is not Python's. */
-struct exported_batch {
-    struct ArrowArray array;
-    pid_t process;
-};
-
-static void release_exported(struct ArrowArray *array)
-{
-    struct exported_batch *exported = array->private_data;
-    array->release = NULL;
-    if (!fb__py_is_own(exported->process)) return; /* a child of fork() only forgets */
-    exported->array.release(&exported->array);
-    free(exported);
-}
-
 static void destroy_capsule(PyObject *capsule)
 {
     struct ArrowArray *array = PyCapsule_GetPointer(capsule, "arrow_array");
     if (array->release) array->release(array);
-    free(array);
+    PyMem_Free(array);
 }
 
 /* batch: [move], also on failure. */
-static PyObject *export_batch(struct fb__py_loader *loader, struct fb_batch *batch)
+static PyObject *export_batch(struct fb_batch *batch)
 {
-    struct ArrowArray *array = calloc(1, sizeof *array);
-    struct exported_batch *exported = calloc(1, sizeof *exported);
-    PyObject *capsule = array && exported ? PyCapsule_New(array, "arrow_array", NULL) : NULL;
-    if (!capsule) {
+    struct ArrowArray *array = PyMem_Calloc(1, sizeof *array);
+    if (!array) {
         fb_batch_release(batch);
-        free(array);
-        free(exported);
-        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+        return PyErr_NoMemory();
     }
-    fb_batch_export(batch, &exported->array);
-    exported->process = loader->process;
-    *array = exported->array;
-    array->release = release_exported;
-    array->private_data = exported;
-    if (PyCapsule_SetDestructor(capsule, destroy_capsule) == 0) return capsule;
+    fb_batch_export(batch, array);
+    PyObject *capsule = PyCapsule_New(array, "arrow_array", destroy_capsule);
+    if (capsule) return capsule;
     array->release(array);
-    free(array);
-    Py_DECREF(capsule);
+    PyMem_Free(array);
     return NULL;
 }
 
 PyObject *fb__py_batch_value(struct fb__py_loader *loader, struct fb_batch *batch)
 {
     if (loader->storage == FB_STORAGE_DENSE) return batch_dict(loader, batch);
-    PyObject *capsule = export_batch(loader, batch);
+    PyObject *capsule = export_batch(batch);
     PyObject *convert = loader->convert;
     if (!capsule || !convert) {
         Py_XDECREF(capsule);
