@@ -196,9 +196,11 @@ static int append_any_values(struct fb__filling *filling, const struct fb__node 
     const struct fb__validity validity = fb__array_validity(array, first);
     const struct ArrowArray *values = array->dictionary;
     const uint8_t *indices = (const uint8_t *)array->buffers[1] + first * node->source_bytes;
-    int code = fb__copy_check_nulls(filling, node, &validity, count);
+    int code = 0;
     for (uint64_t i = 0; i < count && code == 0; i++) {
-        if (is_null(&validity, i))
+        if (is_null(&validity, i) && filling->refuses_nulls)
+            code = fb__copy_refuse_null(filling, node, i);
+        else if (is_null(&validity, i))
             code = fb__copy_append_nulls(filling, child, 1, slot + i);
         else
             code = fb__copy_append(filling, child, values,

@@ -85,8 +85,7 @@ static int append_lists(struct fb__filling *filling, const struct fb__node *node
     const struct fb__validity validity = fb__array_validity(array, first);
     const struct entries entries = entries_of(node->copy, array, first);
     uint8_t *lengths, *valid;
-    int code = fb__copy_check_nulls(filling, node, &validity, count);
-    if (code == 0) code = fb__copy_lengths_at(filling, node, count, slot, &lengths);
+    int code = fb__copy_lengths_at(filling, node, count, slot, &lengths);
     if (code == 0) code = fb__copy_valid_at(filling, node, count, slot, &valid);
     if (code) return code;
     if (valid != NULL) fb__write_valid_bytes(valid, &validity, count);
@@ -94,6 +93,8 @@ static int append_lists(struct fb__filling *filling, const struct fb__node *node
     while (fb__copy_next_stretch(&validity, count, &stretch)) {
         uint64_t end = stretch.at + stretch.count;
         if (stretch.is_null) {
+            /* Not sooner: a row before it may have a null inside. */
+            if (filling->refuses_nulls) return fb__copy_refuse_null(filling, node, stretch.at);
             memset(lengths + stretch.at * entries.width, 0, stretch.count * entries.width);
             continue;
         }
@@ -201,14 +202,15 @@ static int append_stretches(struct fb__filling *filling, const struct fb__node *
 {
     const struct fb__validity validity = fb__array_validity(array, first);
     uint8_t *valid;
-    int code = fb__copy_check_nulls(filling, node, &validity, count);
-    if (code == 0) code = fb__copy_valid_at(filling, node, count, slot, &valid);
+    int code = fb__copy_valid_at(filling, node, count, slot, &valid);
     if (code) return code;
     if (valid != NULL) fb__write_valid_bytes(valid, &validity, count);
     struct fb__stretch stretch = {0};
     while (code == 0 && fb__copy_next_stretch(&validity, count, &stretch)) {
         fb__copy_begin_slots(filling, node, stretch.at + stretch.count, slot);
-        if (stretch.is_null)
+        if (stretch.is_null && filling->refuses_nulls)
+            code = fb__copy_refuse_null(filling, node, stretch.at);
+        else if (stretch.is_null)
             code = append_null_children(filling, node, stretch.count, slot + stretch.at);
         else if (node->kind == FB__NODE_STRUCT)
             code = append_fields(filling, node, array, first, &stretch, slot);

@@ -33,14 +33,20 @@ static inline int memory_file(const void *bytes, uint64_t count)
 }
 
 static inline struct fb__pool *chunk_pool(const struct chunk_plan *plan, uint64_t batch_rows,
-                                          enum fb_null_policy null_policy, uint64_t limit_bytes)
+                                          enum fb_null_policy null_policy, enum fb_storage storage,
+                                          uint64_t limit_bytes)
 {
     struct ArrowSchema schema = fixture_schema("+s", "");
     const char *format = chunk_types[plan->type].format;
     fixture_add_field(&schema, plan->is_list ? fixture_list_schema(format, plan->list_size, "weights")
                                              : fixture_schema(format, "weights"));
-    const struct fb_loader_options options = {
-        .batch_rows = batch_rows, .memory_limit_bytes = limit_bytes, .null_policy = null_policy};
+    const struct fb_column_option option = {.is_bool8 = true};
+    const struct fb_loader_options options = {.batch_rows = batch_rows,
+                                              .memory_limit_bytes = limit_bytes,
+                                              .null_policy = null_policy,
+                                              .storage = storage,
+                                              .column_options = &option,
+                                              .column_option_count = plan->is_bool8};
     struct fb__pool *pool;
     CHECK_EQUAL(fb__pool_create(&schema, NULL, &options, &pool, NULL), 0);
     schema.release(&schema);
@@ -48,19 +54,25 @@ static inline struct fb__pool *chunk_pool(const struct chunk_plan *plan, uint64_
 }
 
 /* batch_rows: of the one batch; 0: all rows. */
-static inline void column_begin(struct fixture_column *fixture, const struct chunk *chunk, uint64_t batch_rows,
-                                enum fb_null_policy null_policy, uint64_t limit_bytes)
+static inline void column_begin_stored(struct fixture_column *fixture, const struct chunk *chunk, uint64_t batch_rows,
+                                       enum fb_null_policy null_policy, enum fb_storage storage, uint64_t limit_bytes)
 {
     memset(fixture, 0, sizeof *fixture);
     fixture->null_row = UINT64_MAX;
     if (batch_rows == 0) batch_rows = chunk->plan.row_count;
-    fixture->pool = chunk_pool(&chunk->plan, batch_rows, null_policy, limit_bytes);
+    fixture->pool = chunk_pool(&chunk->plan, batch_rows, null_policy, storage, limit_bytes);
     fixture->batch = fixture_take(fixture->pool, 0, batch_rows);
     fixture->file_descriptor = memory_file(chunk->file.at, chunk->file.count);
     uint64_t bytes = fb__parquet_column_bytes(&chunk->description, chunk->plan.codec);
     CHECK_EQUAL(fb__ledger_reserve(fixture->pool->ledger, &fixture->grant, FB_ACCOUNT_READ, 0, bytes, FB__NO_WAIT,
                                    &fixture->error),
                 0);
+}
+
+static inline void column_begin(struct fixture_column *fixture, const struct chunk *chunk, uint64_t batch_rows,
+                                enum fb_null_policy null_policy, uint64_t limit_bytes)
+{
+    column_begin_stored(fixture, chunk, batch_rows, null_policy, FB_STORAGE_DENSE, limit_bytes);
 }
 
 static inline int column_open(struct fixture_column *fixture, const struct chunk *chunk)

@@ -122,6 +122,7 @@ struct chunk_plan {
     uint32_t dictionary_entries; /* 0: plain */
     bool falls_back;        /* pages after the first third are plain all the same */
     bool uses_bit_runs;     /* booleans */
+    bool is_bool8;          /* 8-bit integers that the batch stores as bools */
     bool has_strange_page;  /* one of a type nobody knows, and an empty data page */
 };
 
@@ -440,6 +441,7 @@ static inline void chunk_element(const struct chunk *chunk, const struct fb__col
                                  uint8_t *out)
 {
     if (chunk_types[chunk->plan.type].physical_bytes == 0) value &= 1;
+    if (layout->copy == FB__COPY_BOOL8) value = (uint8_t)value != 0;
     if (layout->copy == FB__COPY_WIDEN_I32) value = (uint64_t)(int64_t)(int32_t)value;
     memcpy(out, &value, layout->element_bytes);
 }
@@ -447,6 +449,7 @@ static inline void chunk_element(const struct chunk *chunk, const struct fb__col
 struct expected {
     uint8_t *elements; /* list_size of each row */
     uint8_t *valid;    /* one a row */
+    uint8_t *item_valid; /* list_size a row */
     uint64_t first_null_row; /* row_count: none */
     bool is_item_null;       /* that one */
 };
@@ -456,6 +459,7 @@ static inline struct expected chunk_expect(const struct chunk *chunk, const stru
     uint64_t items = chunk_item_count(&chunk->plan), row_count = chunk->plan.row_count, at = 0;
     struct expected expected = {.elements = fixture_allocate(row_count * items * layout->element_bytes),
                                 .valid = fixture_allocate(row_count),
+                                .item_valid = fixture_allocate(row_count * items),
                                 .first_null_row = row_count};
     uint8_t fill[8] = {0};
     if (layout->fill) memcpy(fill, layout->fill, layout->element_bytes);
@@ -467,7 +471,8 @@ static inline struct expected chunk_expect(const struct chunk *chunk, const stru
         if (is_null && expected.first_null_row == row_count) expected.first_null_row = row;
         for (uint64_t i = 0; i < items; i++) {
             uint8_t *to = expected.elements + (row * items + i) * layout->element_bytes;
-            if (has_levels && chunk->definition[at + i] == chunk->max_definition) {
+            expected.item_valid[row * items + i] = has_levels && chunk->definition[at + i] == chunk->max_definition;
+            if (expected.item_valid[row * items + i]) {
                 chunk_element(chunk, layout, chunk->values[at + i], to);
                 continue;
             }
@@ -486,6 +491,7 @@ static inline void expected_free(struct expected *expected)
 {
     free(expected->elements);
     free(expected->valid);
+    free(expected->item_valid);
 }
 
 #endif

@@ -18,14 +18,20 @@ static void check_rows(const struct fixture_column *fixture, const struct chunk 
                      expected->elements + first_row * row_bytes, row_count * row_bytes) == 0);
     const uint8_t *valid = fb__batch_valid(fixture->batch, 0);
     if (valid) CHECK(memcmp(valid + place, expected->valid + first_row, row_count) == 0);
+    CHECK(valid || fixture->pool->layout.storage == FB_STORAGE_DENSE);
+    uint64_t items = chunk_item_count(&chunk->plan);
+    const uint8_t *item_valid = fb__batch_item_valid(fixture->batch, 0);
+    if (item_valid)
+        CHECK(memcmp(item_valid + place * items, expected->item_valid + first_row * items, row_count * items) == 0);
+    CHECK_EQUAL(item_valid != NULL, chunk->plan.is_list && fixture->pool->layout.storage == FB_STORAGE_ARROW);
 }
 
 /* Reads all rows after the first skipped_rows in runs of random length. */
-static void check_chunk(const struct chunk *chunk, enum fb_null_policy null_policy, uint64_t skipped_rows,
-                        struct dice *dice)
+static void check_chunk_stored(const struct chunk *chunk, enum fb_null_policy null_policy, enum fb_storage storage,
+                               uint64_t skipped_rows, struct dice *dice)
 {
     struct fixture_column fixture;
-    column_begin(&fixture, chunk, 0, null_policy, ROOMY_BYTES);
+    column_begin_stored(&fixture, chunk, 0, null_policy, storage, ROOMY_BYTES);
     struct expected expected = chunk_expect(chunk, &fixture.pool->layout.columns[0]);
     int code = column_open(&fixture, chunk);
     if (code == 0 && skipped_rows > 0) code = fb__parquet_column_skip(fixture.column, skipped_rows, &fixture.error);
@@ -43,6 +49,12 @@ static void check_chunk(const struct chunk *chunk, enum fb_null_policy null_poli
     column_end(&fixture, chunk);
 }
 
+static void check_chunk(const struct chunk *chunk, enum fb_null_policy null_policy, uint64_t skipped_rows,
+                        struct dice *dice)
+{
+    check_chunk_stored(chunk, null_policy, FB_STORAGE_DENSE, skipped_rows, dice);
+}
+
 static bool can_be_null(const struct chunk_plan *plan)
 {
     return plan->nulls_in_256 > 0 && (plan->has_null_rows || (plan->is_list && plan->has_null_items));
@@ -57,6 +69,30 @@ static void every_shape_comes_out_as_it_went_in(void)
         enum fb_null_policy policy = dice_below(&dice, 2) ? FB_NULLS_FILL : FB_NULLS_MASK;
         if (!can_be_null(&plan)) policy = FB_NULLS_ERROR;
         check_chunk(&chunk, policy, 0, &dice);
+        chunk_free(&chunk);
+    }
+}
+
+static void arrow_storage_gets_the_source_s_types_and_all_validity(void)
+{
+    struct dice dice = {SEED + 9};
+    for (uint32_t i = 0; i < 60 * CHUNK_TYPE_COUNT; i++) {
+        struct chunk_plan plan = random_plan(i % CHUNK_TYPE_COUNT, &dice);
+        struct chunk chunk = chunk_make(&plan, &dice);
+        uint64_t skipped_rows = dice_below(&dice, 2) ? 0 : dice_below(&dice, plan.row_count + 1);
+        check_chunk_stored(&chunk, FB_NULLS_ERROR, FB_STORAGE_ARROW, skipped_rows, &dice);
+        chunk_free(&chunk);
+    }
+}
+
+static void eight_bit_integers_can_become_bools(void)
+{
+    struct dice dice = {SEED + 10};
+    for (uint32_t i = 0; i < 60; i++) {
+        struct chunk_plan plan = random_plan(1, &dice);
+        plan.is_bool8 = true;
+        struct chunk chunk = chunk_make(&plan, &dice);
+        check_chunk(&chunk, FB_NULLS_MASK, 0, &dice);
         chunk_free(&chunk);
     }
 }
@@ -353,6 +389,8 @@ static void sizes_beyond_all_numbers_saturate(void)
 int main(void)
 {
     RUN(every_shape_comes_out_as_it_went_in);
+    RUN(arrow_storage_gets_the_source_s_types_and_all_validity);
+    RUN(eight_bit_integers_can_become_bools);
     RUN(rows_that_are_skipped_leave_the_others_in_place);
     RUN(chunks_of_many_windows_come_out_right);
     RUN(a_null_is_an_error_where_the_policy_says_so);
