@@ -61,6 +61,7 @@ IS_HOME := $(shell [ "$$(cat .venv/home.stamp 2>/dev/null)" = "$(CURDIR)" ] && $
 $(BUILD)/wheel/stamp: $(PACKAGE_SOURCES) .venv/run.stamp
 	@echo "building the package"
 	@rm -rf $(BUILD)/wheel
+	@[ $(BUILD)/python -nt meson.options ] || rm -rf $(BUILD)/python # it does not know options that are new
 	@$(IN_VENV) python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation \
 	  --config-settings=build-dir=$(BUILD)/python --wheel-dir=$(BUILD)/wheel .
 	@touch $@

@@ -392,8 +392,9 @@ int fb__layout_init_column(struct fb__layout *layout, struct fb__gate *gate, con
                            struct fb_error *error)
 {
     /* Only the columns of a schema are looked at: its release says that it is there. */
-    struct ArrowSchema child = *field; /* looked at only, but children are not const */
-    struct ArrowSchema *children[] = {&child};
+    struct ArrowSchema child = {0}; /* it is looked at only, but children are not const */
+    if (field != NULL) child = *field;
+    struct ArrowSchema *children[] = {field != NULL ? &child : NULL};
     const struct ArrowSchema schema = {.format = "+s", .n_children = 1, .children = children, .release = no_release};
     const struct fb_loader_options options = {.batch_rows = 1, .null_policy = FB_NULLS_FILL};
     return fb__layout_init(layout, gate, &schema, NULL, &options, error);

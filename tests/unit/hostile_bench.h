@@ -165,7 +165,7 @@ static inline void hostile_read(const struct hostile *hostile, struct fb_source 
 static inline struct hostile_outcome hostile_run_blocks(const struct hostile *hostile)
 {
     struct hostile_outcome outcome = {0};
-    void (*releases[HOSTILE_BLOCKS_MOST])(struct ArrowArray *);
+    void (*releases[HOSTILE_BLOCKS_MOST])(struct ArrowArray *) = {NULL};
     for (uint64_t i = 0; i < hostile->block_count; i++) releases[i] = hostile->blocks[i].release;
     int64_t released = fixture_releases;
     struct fb_source *source;
