@@ -1,6 +1,7 @@
 /*
- * A table in memory becomes batches. The table is made here as an ArrowArrayStream, the form in which Arrow libraries
- * hand tables over; its record batches become the units of a source, and no byte of them is charged to the limit.
+ * A table becomes batches. It is made here as an ArrowArrayStream, the form in which Arrow libraries hand tables over.
+ * The loader pulls one record batch of it after the other, each charged to the limit until its last row is copied. (For
+ * record batches that stay in memory anyway, and for more than one epoch, there is fb_source_from_blocks.)
  */
 #include <errno.h>
 #include <stdio.h>
@@ -86,26 +87,7 @@ static void release_stream(struct ArrowArrayStream *stream)
     stream->release = NULL;
 }
 
-/* ---- the table becomes a source, the source batches ---- */
-
-static int source_from_table(struct ArrowArrayStream *table, struct fb_source **source, struct fb_error *error)
-{
-    struct ArrowSchema schema;
-    struct ArrowArray blocks[BLOCKS];
-    uint64_t count = 0;
-    int code = table->get_schema(table, &schema);
-    if (code) return fb_error_set(error, code, "the table has no schema");
-    for (; count < BLOCKS; count++) {
-        code = table->get_next(table, &blocks[count]);
-        if (code) (void)fb_error_set(error, code, "block %d of the table could not be made", (int)count);
-        if (code || !blocks[count].release) break;
-    }
-    if (code == 0) code = fb_source_from_blocks(&schema, blocks, count, source, error);
-    /* Where it failed the blocks are still ours; the schema is in any case. */
-    for (uint64_t i = 0; code && i < count; i++) blocks[i].release(&blocks[i]);
-    schema.release(&schema);
-    return code;
-}
+/* ---- the table becomes batches ---- */
 
 static int read_epoch(struct fb_loader *loader, uint64_t *rows, double *sum, struct fb_error *error)
 {
@@ -137,8 +119,8 @@ int main(void)
     struct fb_error error;
     uint64_t rows = 0;
     double sum = 0;
-    int code = source_from_table(&table, &source, &error);
-    table.release(&table);
+    int code = fb_source_from_stream(&table, &source, &error);
+    if (code && table.release) table.release(&table); /* what could not be moved is still ours */
     if (code == 0 && (code = fb_loader_create(&options, source, &loader, &error))) fb_source_release(source);
     if (code == 0) code = read_epoch(loader, &rows, &sum, &error);
     if (code) fprintf(stderr, "batches_from_table: %s\n", error.message);
