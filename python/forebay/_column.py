@@ -10,10 +10,11 @@ import pyarrow as pa
 
 
 class ArrowColumn:
-    """One string or binary column of a batch, in Arrow's layout, without a copy.
+    """A column of strings, binary or decimals of a batch, in Arrow's layout, without a copy.
 
-    It behaves as a read-only sequence of `str` or `bytes` (None where null, under null_policy="mask"), and as an Arrow
-    array for everything that speaks the Arrow C data interface: `pyarrow.array(column)`, `polars.Series(column)`.
+    It behaves as a read-only sequence of `str`, `bytes` or `Decimal` (None where null, under null_policy="mask"), and
+    as an Arrow array for everything that speaks the Arrow C data interface: `pyarrow.array(column)`,
+    `polars.Series(column)`.
     The column keeps its batch's memory charged until it, and every slice and Arrow array made from it, is gone.
     """
 
@@ -86,6 +87,7 @@ class ArrowColumn:
     def __repr__(self) -> str:
         """Type, rows and the first few values."""
         array = self._arrow()
-        shown = [repr(value if value is None else value[:32]) for value in array[:4].to_pylist()]
+        values = array[:4].to_pylist()
+        shown = [repr(value[:32] if isinstance(value, (str, bytes)) else value) for value in values]
         more = ["..."] if len(array) > 4 else []
         return f"<forebay.ArrowColumn {array.type}, {len(array)} rows: [{', '.join(shown + more)}]>"

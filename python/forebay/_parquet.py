@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import _parquet
 
 from . import _ext, _parquet_native
@@ -50,6 +51,7 @@ from ._parquet_files import (
 from ._parquet_pages import read_at
 from ._parquet_survey import examine
 from ._partitions import ConstantColumns, Partitions
+from ._types import decoded, text_family
 
 # What the allocators keep beside what is in use: measured at up to a quarter of it on top, see docs/design.md.
 _RETAINED_SHARE = 4
@@ -202,7 +204,7 @@ class ParquetProvider:
                     column_indices=[leaf for column in of_file for leaf in file.leaves[column]],
                     use_threads=False,
                 )
-                pieces = _Pieces(self, unit, handle, metadata, batches, constants)
+                pieces = _Pieces(self, unit, handle, metadata, batches, constants, schema)
             except BaseException:
                 handle.close()
                 raise
@@ -351,8 +353,10 @@ class _Pieces:
         metadata: Any,
         batches: Any,
         constants: ConstantColumns | None,
+        schema: pa.Schema,
     ) -> None:
         self._provider = provider
+        self._schema = schema
         self._unit = unit
         self._handle = handle
         self._metadata = metadata  # alive while it is read, so that other streams of the file share it
@@ -367,7 +371,9 @@ class _Pieces:
             raise StopIteration
         try:
             piece = next(self._batches)
-            return self._constants.beside(piece) if self._constants else piece
+            if self._constants:
+                piece = self._constants.beside(piece)
+            return _as_announced(piece, self._schema, self._provider._pool)
         except StopIteration:
             self.close()
             raise
@@ -506,20 +512,43 @@ def _choose(
 
 
 def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether two types are the same but for what may differ: the name and nullability of a list's elements."""
+    """Whether two types are the same but for what may differ.
+
+    That is the name and nullability of a list's elements, and what Parquet does not know of strings and binary: whether
+    their writer had them with 64-bit offsets, as views or as a dictionary. See _as_announced().
+    """
     if pa.types.is_fixed_size_list(one) and pa.types.is_fixed_size_list(other):
         return one.list_size == other.list_size and _same_type(one.value_type, other.value_type)
-    return bool(one == other)
+    return bool(one == other or (text_family(one) is not None and text_family(one) == text_family(other)))
+
+
+def _as_announced(piece: pa.RecordBatch, schema: pa.Schema, pool: pa.MemoryPool) -> pa.RecordBatch:
+    """A piece with strings and binary as the schema has them: files of other writers may have them otherwise."""
+    if piece.schema.types == schema.types:
+        return piece
+    columns = []
+    for column, field in zip(piece.columns, schema, strict=True):
+        if column.type != field.type and text_family(field.type) is not None:
+            if pa.types.is_dictionary(column.type):
+                column = pc.cast(column, column.type.value_type, memory_pool=pool)
+            column = pc.cast(column, field.type, memory_pool=pool)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, names=schema.names)
 
 
 def _merged_schema(footers: list[Footer]) -> pa.Schema:
-    """The first file's columns; one is nullable where it is in any file."""
-    nullable = [
-        any(footer.schema.field(i).nullable for footer in footers) for i in range(len(footers[0].schema))
-    ]
-    return pa.schema(
-        [field.with_nullable(may) for field, may in zip(footers[0].schema, nullable, strict=True)]
-    )
+    """The first file's columns; one is nullable where it is in any file, and strings are plain where files differ."""
+    fields = []
+    for number, field in enumerate(footers[0].schema):
+        others = [footer.schema.field(number) for footer in footers]
+        kinds = {other.type for other in others}
+        family = text_family(field.type)
+        if len(kinds) > 1 and family is not None:
+            is_large = any(decoded(kind) in (pa.large_string(), pa.large_binary()) for kind in kinds)
+            large = pa.large_string() if family == pa.string() else pa.large_binary()
+            field = field.with_type(large if is_large else family)
+        fields.append(field.with_nullable(any(other.nullable for other in others)))
+    return pa.schema(fields)
 
 
 def _group_rows(path: str, metadata: Any) -> list[int]:

@@ -72,7 +72,7 @@ def _is_pulled(source: Any) -> bool:
     if isinstance(source, (*_PATHS, *_IN_MEMORY)) or is_dataset(source):
         return False
     if isinstance(source, (list, tuple)):
-        return any(hasattr(one, "__arrow_c_stream__") and not isinstance(one, pa.Table) for one in source)
+        return any(hasattr(one, "__arrow_c_stream__") and not isinstance(one, _IN_MEMORY) for one in source)
     if hasattr(source, "__arrow_c_stream__"):
         return True
     return not hasattr(source, "__arrow_c_array__") and not _instead(source) and is_stream(source)

@@ -92,6 +92,16 @@ def is_binary(kind: pa.DataType) -> bool:
     )
 
 
+def text_family(kind: pa.DataType) -> pa.DataType | None:
+    """string for strings of any layout, also behind a dictionary; binary for binary; None for all else."""
+    values = decoded(kind)
+    if not is_binary(values):
+        return None
+    types = pa.types
+    is_text = types.is_string(values) or types.is_large_string(values) or types.is_string_view(values)
+    return pa.string() if is_text else pa.binary()
+
+
 def decoded(kind: pa.DataType) -> pa.DataType:
     """The type of the values of a dictionary or run-end encoded type; the type itself where it is neither."""
     while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):

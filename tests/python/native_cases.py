@@ -88,6 +88,10 @@ def batches_of(path: Any, *, core: bool, **arguments: Any) -> list[dict[str, Any
 def comparable(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return str(values.dtype), values.shape, values.tobytes()
+    if isinstance(values, tuple):  # lists
+        return tuple(comparable(part) for part in values)
+    if isinstance(values, dict):  # structs in lists
+        return {name: comparable(part) for name, part in values.items()}
     return values.to_pylist()
 
 

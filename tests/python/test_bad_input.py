@@ -182,8 +182,8 @@ def test_a_column_whose_name_the_core_cannot_be_told_is_refused() -> None:
 
 
 def test_a_long_name_does_not_push_the_reason_out_of_the_message() -> None:
-    table = pa.table([pa.array([[1]])], names=["é" * 5000])
-    with pytest.raises(forebay.UnsupportedError, match="é.* has type list .*columns="):
+    table = pa.table([UNSUPPORTED["month-day-nano interval"]], names=["é" * 5000])
+    with pytest.raises(forebay.UnsupportedError, match="é.* has type month-day.*columns="):
         forebay.Loader(table, batch_size=1)
 
 
@@ -194,43 +194,18 @@ def _extension(kind: pa.DataType, storage: pa.Array) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, storage)
 
 
+_INTERVALS = pa.array([(1, 2, 3)], pa.month_day_nano_interval())
+_UNION = pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])])
+
 UNSUPPORTED = {
-    "list": pa.array([[1]]),
-    "large list": pa.array([[1]], pa.large_list(pa.int8())),
-    "list view": pa.array([[1]], pa.list_view(pa.int8())),
-    "large list view": pa.array([[1]], pa.large_list_view(pa.int8())),
-    "struct": pa.array([{"a": 1}]),
-    "map": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8())),
-    "decimal": pa.array([decimal.Decimal("1.5")], pa.decimal32(4, 1)),
-    "decimal ": pa.array([decimal.Decimal("1.5")], pa.decimal128(4, 1)),
-    "decimal  ": pa.array([decimal.Decimal("1.5")], pa.decimal256(4, 1)),
-    "dictionary": pa.array(["a"]).dictionary_encode(),
-    "null": pa.nulls(1),
-    "fixed-size binary": pa.array([b"ab"], pa.binary(2)),
-    "string view": pa.array(["a"], pa.string_view()),
-    "binary view": pa.array([b"a"], pa.binary_view()),
-    "run-end encoded": pa.RunEndEncodedArray.from_arrays([1], [5]),
-    "dense union": pa.UnionArray.from_dense(
-        pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])]
-    ),
+    "dense union": _UNION,
     "sparse union": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]),
-    "month-day-nano interval": pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
-    "fixed-size list of string": pa.array([["a"]], pa.list_(pa.string(), 1)),
-    "fixed-size list of fixed-size list": pa.array([[[1]]], pa.list_(pa.list_(pa.int8(), 1), 1)),
-    "fixed-size list of list": pa.array([[[1]]], pa.list_(pa.list_(pa.int8()), 1)),
-    "fixed-size list of null": pa.FixedSizeListArray.from_arrays(pa.nulls(1), 1),
-    "fixed-size list of dictionary": pa.FixedSizeListArray.from_arrays(
-        pa.array(["a"]).dictionary_encode(), 1
-    ),
-    "binary ": _extension(pa.uuid(), pa.array([uuid.UUID(int=5).bytes], pa.binary(16))),
-    "bool8": _extension(pa.bool8(), pa.array([1], pa.int8())),
-    "json": _extension(pa.json_(), pa.array(["{}"])),
-    "tensor": _extension(
-        pa.fixed_shape_tensor(pa.int8(), [2, 1]), pa.array([[1, 2]], pa.list_(pa.int8(), 2))
-    ),
-    "fixed_size_list.*bool8": pa.FixedSizeListArray.from_arrays(
-        _extension(pa.bool8(), pa.array([1], pa.int8())), 1
-    ),
+    "month-day-nano interval": _INTERVALS,
+    "month-day-nano interval ": pa.FixedSizeListArray.from_arrays(_INTERVALS, 1),
+    "month-day-nano interval  ": pa.ListArray.from_arrays([0, 1], _INTERVALS),
+    "month-day-nano interval   ": pa.MapArray.from_arrays([0, 1], pa.array(["k"]), _INTERVALS),
+    "dense union ": pa.ListArray.from_arrays([0, 1], _UNION),
+    "union": _extension(pa.opaque(_UNION.type, "union", "tests"), _UNION),
 }
 
 
@@ -239,25 +214,12 @@ def test_a_type_that_is_not_read_is_refused_by_column_and_type(name: str) -> Non
     table = pa.table({"fine": [1], "culprit": UNSUPPORTED[name]})
     for source in (table, table.to_batches()[0], table.slice(0, 0)):
         with pytest.raises(
-            forebay.UnsupportedError, match=f"'culprit' has type .*{name.strip()}.*columns="
+            forebay.UnsupportedError, match=f"'culprit.*' has type .*{name.strip()}.*columns="
         ) as caught:
             forebay.Loader(source, batch_size=1)
         assert isinstance(caught.value, (forebay.SourceError, NotImplementedError))
         with forebay.Loader(source, batch_size=1, columns=["fine"]) as loader:
             assert loader.schema.names == ["fine"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["list", "large list", "struct", "map", "decimal ", "dictionary", "null", "fixed-size binary", "binary "],
-)
-def test_such_a_type_in_a_file_is_refused_before_a_page_is_read(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"fine": [1], "culprit": UNSUPPORTED[name]}), path)
-    with pytest.raises(forebay.UnsupportedError, match=f"'culprit' has type .*{name.strip()}"):
-        forebay.Loader(path, batch_size=1)
-    with forebay.Loader(path, batch_size=1, columns=["fine"]) as loader:
-        assert [batch["fine"].tolist() for batch in loader] == [[1]]
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -269,7 +231,6 @@ def test_such_a_type_in_a_file_is_refused_before_a_page_is_read(name: str, tmp_p
         (pa.int32(), pa.int64()),
         (pa.int32(), pa.uint32()),
         (pa.float32(), pa.float64()),
-        (pa.string(), pa.large_string()),
         (pa.string(), pa.binary()),
         (pa.timestamp("ms"), pa.timestamp("us")),
         (pa.timestamp("us", "UTC"), pa.timestamp("us")),
@@ -377,11 +338,15 @@ def read(damaged):
         with forebay.Loader(path, **arguments) as loader:
             rows = 0
             for batch in loader:
+                lengths = set()
                 for name, column in batch.items():
-                    rows += len(column)
+                    lengths.add(len(column[1]) - 1 if isinstance(column, tuple) else len(column))
                     if isinstance(column, forebay.ArrowColumn):
                         pa.array(column).validate()
-            if rows != loader.plan().rows * 2 * len(loader.schema):
+                rows += lengths.pop()
+                if lengths:
+                    return "uneven columns"
+            if rows != loader.plan().rows:
                 return "wrong rows"
     except forebay.SourceError as error:
         in_file = path in str(error) and error.path == path

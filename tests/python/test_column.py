@@ -1,6 +1,7 @@
 """String and binary columns: sequences of str and bytes, Arrow arrays without a copy, and their lifetime."""
 
 import copy
+import decimal
 import gc
 import pickle
 
@@ -149,3 +150,15 @@ def test_an_empty_column_has_no_values():
     column = one_batch(pa.array(["", ""]))["s"]
     assert column[:0].to_pylist() == []
     assert list(column) == ["", ""]
+
+
+def test_a_column_of_decimals_shows_them() -> None:
+    table = pa.table(
+        {"d": pa.array([decimal.Decimal("1.50"), decimal.Decimal("-2.25")], pa.decimal128(5, 2))}
+    )
+    with forebay.Loader(table, batch_size=2) as loader:
+        [batch] = loader
+    assert repr(batch["d"]) == (
+        "<forebay.ArrowColumn decimal128(5, 2), 2 rows: [Decimal('1.50'), Decimal('-2.25')]>"
+    )
+    assert batch["d"][1] == decimal.Decimal("-2.25")

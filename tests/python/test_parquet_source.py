@@ -524,3 +524,24 @@ def test_deeply_nested_and_endless_structs_are_refused():
         parse_struct(bytes([0x19, 0xF5]) + b"\xff" * 8 + b"\x7f")
     with pytest.raises(MalformedThrift):
         parse_struct(bytes([0x15]) + b"\xff" * 20)
+
+
+# ---- writers -------------------------------------------------------------------------------------------------------
+
+
+def test_strings_of_writers_that_store_them_otherwise_are_the_same_column(tmp_path):
+    words = ["a", None, "ccc", "a"] * 50
+    kinds = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+    for number, kind in enumerate(kinds):
+        values = pa.array(words)
+        values = values.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else values.cast(kind)
+        table = pa.table({"id": range(number * 200, number * 200 + 200), "word": values})
+        pq.write_table(table, tmp_path / f"{number}.parquet", row_group_size=30)
+    for turn in range(4):  # each of them first
+        paths = [tmp_path / f"{(number + turn) % 4}.parquet" for number in range(4)]
+        with forebay.Loader(paths, batch_size=64, null_policy="mask", preserve_order=True) as loader:
+            shown = [word for batch in loader for word in batch["word"].to_pylist()]
+            assert shown == words * 4
+        with forebay.Loader(paths, batch_size=64, batch_format="pyarrow", preserve_order=True) as loader:
+            table = pa.Table.from_batches(list(loader), loader.schema)
+            assert table["word"].to_pylist() == words * 4
