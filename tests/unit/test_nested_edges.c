@@ -401,6 +401,93 @@ static void elements_that_pass_the_limit_are_refused(void)
     drop_all(&bench);
 }
 
+/* ---- what is shown ---------------------------------------------------------------------------------------------- */
+
+static void write_column(const struct fb_batch *batch, const struct fb_column *column, struct reference_text *text)
+{
+    static const char *const kinds[] = {"fixed", "binary", "list", "fixed list", "struct", "dictionary", "null"};
+    char figures[80];
+    snprintf(figures, sizeof figures, "%s %s %llu", kinds[column->kind], column->format,
+             (unsigned long long)column->row_count);
+    reference_add(text, column->name);
+    reference_add(text, "=");
+    reference_add(text, figures);
+    for (uint32_t i = 0; i < column->child_count; i++) {
+        struct fb_column child;
+        fb_batch_child(batch, column, i, &child);
+        reference_add(text, i == 0 ? "(" : "; ");
+        write_column(batch, &child, text);
+    }
+    if (column->child_count > 0) reference_add(text, ")");
+}
+
+/* The maker gives no list an element here. */
+static void columns_are_shown_with_their_children(void)
+{
+    static const struct {
+        const char *type;
+        enum fb_storage storage;
+        const char *text;
+    } cases[] = {
+        {"i", FB_STORAGE_DENSE, "x=fixed i 9"},
+        {"i", FB_STORAGE_ARROW, "x=fixed i 9"},
+        {"vu", FB_STORAGE_DENSE, "x=binary u 9"},
+        {"n", FB_STORAGE_ARROW, "x=null n 9"},
+        {"+w:3(item=+w:2(item=i))", FB_STORAGE_DENSE, "x=fixed +w:3 9"},
+        {"+w:3(item=u)", FB_STORAGE_DENSE, "x=fixed list +w:3 9(=binary u 27)"},
+        {"+vl(item=+w:2(item=f))", FB_STORAGE_ARROW, "x=list +l 9(=fixed +w:2 0)"},
+        {"+m(entries=+s(key=u;value=C[l]))", FB_STORAGE_DENSE,
+         "x=list +m 9(=struct +s 0(key=binary u 0; value=fixed l 0))"},
+        {"+s(a=i[b];c=+s(d=+L(item=Z)))", FB_STORAGE_ARROW,
+         "x=struct +s 9(a=fixed b 9; c=struct +s 9(d=list +L 9(=binary Z 0)))"},
+        {"i[vz]", FB_STORAGE_ARROW, "x=dictionary z 9(=binary z 1)"},
+    };
+    struct reference_text text = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static struct bench bench;
+        struct maker maker = {.dice = {i}};
+        struct fb_loader_options options = {.batch_rows = 9, .storage = cases[i].storage, .null_policy = FB_NULLS_FILL};
+        bench_begin(&bench, cases[i].type, options, 0);
+        fill_all(&bench, &maker, 9);
+        bench_finish(&bench);
+        struct fb_column column;
+        fb_batch_column(bench.batch, 0, &column);
+        reference_clear(&text);
+        write_column(bench.batch, &column, &text);
+        CHECK_TEXT(text.bytes, cases[i].text);
+        drop_all(&bench);
+    }
+    free(text.bytes);
+}
+
+static void a_warm_batch_costs_no_allocation(void)
+{
+    for (uint64_t i = 0; i < 4; i++) {
+        static struct bench bench;
+        struct fb_loader_options options = {.batch_rows = 100, .null_policy = FB_NULLS_FILL};
+        if (i % 2 == 1) options.storage = FB_STORAGE_ARROW;
+        bench_begin(&bench, i < 2 ? "+l(item=+s(a=i;b=+l(item=u)))" : "+s(a=u;b=i[u])", options, 400);
+        const _Atomic uint64_t *allocations = &fb__ledger_gate(bench.pool->ledger)->allocation_count;
+        uint64_t before = 0;
+        for (int round = 0; round < 3; round++) {
+            struct maker maker = {.dice = {i}, .null_percent = 20, .most_offset = 3, .most_elements = 4};
+            before = *allocations;
+            bench_take(&bench, 100);
+            bench_make_runs(&bench, &maker, 100);
+            struct fb_error error;
+            for (uint64_t j = 0; j < bench.run_count; j++)
+                bench_must(&bench, bench_copy(&bench, &bench.runs[j], 0, bench.runs[j].rows, NULL, &error), &error);
+            bench_check_books(&bench);
+            /* What was estimated is enough, however it splits. */
+            CHECK_EQUAL(bench.batch->grant.booked_bytes, bench.pool->batch_bytes);
+            bench_check(&bench);
+            bench_drop_runs(&bench);
+        }
+        CHECK_EQUAL(*allocations, before);
+        drop_all(&bench);
+    }
+}
+
 /* ---- figures --------------------------------------------------------------------------------------------------- */
 
 static void check_bytes(const char *type, struct fb_loader_options options, uint64_t expected)
@@ -443,6 +530,8 @@ int main(void)
     RUN(more_elements_than_offsets_reach_are_refused_by_name);
     RUN(elements_that_take_no_memory_cost_nothing);
     RUN(elements_that_pass_the_limit_are_refused);
+    RUN(columns_are_shown_with_their_children);
+    RUN(a_warm_batch_costs_no_allocation);
     RUN(the_bytes_that_the_user_gets_are_counted);
     CHECK_EQUAL(fixture_live, 0);
     return 0;
