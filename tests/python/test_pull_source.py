@@ -124,6 +124,15 @@ def test_a_stream_without_rows(sizes: tuple[int, ...]) -> None:
         assert loader.stats().batches == 0
 
 
+def test_without_a_batch_size_every_block_that_has_rows_is_a_batch() -> None:
+    sizes = (0, 70, 0, 950, 3, 70, 0)
+    with forebay.Loader(Again(Blocks(*sizes)), batch_size=None) as loader:
+        for _ in range(2):
+            batches = [check(batch) for batch in loader]
+            assert [len(batch) for batch in batches] == [70, 950, 3, 70]
+            assert sum(batches, []) == list(range(sum(sizes)))
+
+
 def test_columns_are_chosen_by_name() -> None:
     with forebay.Loader(Blocks(5, 5).reader(), batch_size=4, columns=["name"]) as loader:
         assert loader.schema.names == ["name"]

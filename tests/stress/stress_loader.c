@@ -50,7 +50,8 @@ static uint64_t bytes_for_blocks(const struct round *round)
     uint64_t text_bytes = round->script.has_text ? 32 : 0; /* a row has 24 at most, offset included */
     uint64_t block_bytes = (most_rows + 1) * (sizeof(int64_t) + text_bytes);
     /* A string buffer that grows is there twice for a moment. */
-    uint64_t batch_bytes = round->plan.batch_bytes + (round->options.batch_rows * text_bytes) * 3 + 8192;
+    uint64_t batch_rows = round->options.batch_rows > 0 ? round->options.batch_rows : most_rows;
+    uint64_t batch_bytes = batch_rows * sizeof(int64_t) + batch_rows * text_bytes * 3 + 8192;
     return 2 * (block_bytes + (round->keep_count + 3) * batch_bytes);
 }
 
@@ -208,8 +209,12 @@ static void run_pulled_epoch(struct round *round)
     bool fails = random_below(4) == 0 && rows > 0;
     script->fail_row = fails ? random_below(rows) : UINT64_MAX;
     if (fails) rows = rows_before_failure(round);
-    bool has_last = !fails && !round->options.drop_last && rows % batch_rows != 0;
-    uint64_t batches = rows / batch_rows + has_last;
+    bool has_last = batch_rows > 0 && !fails && !round->options.drop_last && rows % batch_rows != 0;
+    uint64_t batches = 0;
+    if (batch_rows > 0)
+        batches = rows / batch_rows + has_last;
+    else
+        while (round->starts[batches] < rows) batches++;
     bool leaves = random_below(2);
     uint64_t delivered;
     int code = run_epoch(round, leaves ? random_below(batches + 1) : UINT64_MAX, &delivered);
@@ -218,7 +223,7 @@ static void run_pulled_epoch(struct round *round)
     if (code == ENOBUFS || leaves) return;
     CHECK_EQUAL(code, fails ? EIO : 0);
     CHECK_EQUAL(delivered, batches);
-    CHECK_EQUAL(round->row_count, has_last ? rows : rows / batch_rows * batch_rows);
+    CHECK_EQUAL(round->row_count, has_last || batch_rows == 0 ? rows : rows / batch_rows * batch_rows);
 }
 
 static void find_starts(struct round *round)
@@ -250,7 +255,7 @@ static void run_round(void)
     };
     round.is_pulled = random_below(3) == 0;
     round.is_tight = round.is_pulled && random_below(3) == 0;
-    if (!round.is_pulled && random_below(5) == 0) {
+    if (random_below(5) == 0) {
         round.options.batch_rows = 0;
         round.options.drop_last = false;
     }

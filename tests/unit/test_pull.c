@@ -121,6 +121,30 @@ static void rows_come_in_order_whatever_the_blocks_are(void)
     }
 }
 
+static void without_batch_rows_every_block_that_has_rows_is_a_batch(void)
+{
+    uint64_t blocks[] = {0, 70, 0, 950, 3, 0, 70};
+    const uint64_t starts[] = {0, 70, 1020, 1023, 1093};
+    struct script script;
+    script_init(&script, blocks, 7, true);
+    struct fb_loader_options options = default_options();
+    options.batch_rows = 0;
+    struct fb_loader *loader = make(&script, &options);
+    for (int epoch = 0; epoch < 2; epoch++) {
+        begin(loader);
+        for (uint64_t index = 0; index < 4; index++) {
+            struct fb_batch *batch = next(loader);
+            CHECK_EQUAL(fb_batch_index(batch), index);
+            CHECK_EQUAL(fb_batch_rows(batch), starts[index + 1] - starts[index]);
+            CHECK(script_check_rows(batch, starts[index], true));
+            fb_batch_release(batch);
+        }
+        CHECK(next(loader) == NULL);
+        check_all_is_let_go(loader, &script);
+    }
+    close_loader(loader, &script);
+}
+
 static void a_short_last_batch_is_left_out_where_asked(void)
 {
     uint64_t blocks[] = {7, 28};
@@ -519,6 +543,7 @@ static void a_source_that_cannot_be_made_leaves_everything_with_the_caller(void)
 int main(void)
 {
     RUN(rows_come_in_order_whatever_the_blocks_are);
+    RUN(without_batch_rows_every_block_that_has_rows_is_a_batch);
     RUN(a_short_last_batch_is_left_out_where_asked);
     RUN(a_stream_without_rows_is_an_epoch_without_batches);
     RUN(what_is_not_known_is_said_so);
