@@ -93,7 +93,7 @@ void fb__batch_drop_chain(struct fb_batch *batch, struct fb__extent *home)
         struct fb__extent *next = extent->next;
         for (uint32_t i = 0; i < extent->piece_count; i++)
             fb__batch_deallocate(batch, extent->pieces[i].bytes, extent->pieces[i].capacity_bytes);
-        fb__batch_deallocate(batch, extent, sizeof *extent + extent->piece_count * sizeof *extent->pieces);
+        fb__batch_deallocate(batch, extent, fb__extent_bytes(extent->piece_count));
         extent = next;
     }
 }
@@ -147,7 +147,7 @@ static int begin_extent(struct fb_batch *batch, struct fb__extent *home, uint32_
                         struct fb__extent **out, struct fb_error *error)
 {
     void *memory;
-    uint64_t bytes = sizeof(struct fb__extent) + piece_count * sizeof(struct fb__piece);
+    uint64_t bytes = fb__extent_bytes(piece_count);
     int code = fb__batch_allocate(batch, bytes, batch->wait, &memory, error);
     if (code) return code;
     memset(memory, 0, bytes);
@@ -287,10 +287,21 @@ static uint64_t extra_bytes(const struct fb_batch *batch, const struct fb__exten
     const struct fb__column_layout *layout = &batch->layout->columns[room->column];
     uint64_t estimated_bytes = layout->estimated_bytes;
     uint64_t most_bytes = exact_bytes > estimated_bytes ? exact_bytes : estimated_bytes;
-    uint64_t row_bytes = exact_bytes / rows + 1;
     uint64_t rows_left = room->expected_rows - room->this_rows;
-    if (rows_left > most_bytes / row_bytes) return most_bytes;
-    return rows_left * row_bytes;
+    /* Rounded up: rows of one length never make it grow. */
+    __extension__ unsigned __int128 bytes = ((unsigned __int128)exact_bytes * rows_left + rows - 1) / rows;
+    return bytes < most_bytes ? (uint64_t)bytes : most_bytes;
+}
+
+/* The plan has counted with that many bytes for the extent's rows and those that are expected. */
+static bool is_as_estimated(const struct fb_batch *batch, const struct fb__extent *extent, const struct fb__room *room,
+                            uint64_t bytes)
+{
+    const struct fb__column_layout *layout = &batch->layout->columns[room->column];
+    uint64_t estimated_bytes;
+    return layout->piece_count == 1 &&
+           !__builtin_mul_overflow(layout->row_bytes, extent->row_count + room->expected_rows, &estimated_bytes) &&
+           bytes <= estimated_bytes;
 }
 
 int fb__batch_make_room(struct fb_batch *batch, struct fb__extent *extent, const struct fb__room *room,
@@ -311,10 +322,12 @@ int fb__batch_make_room(struct fb_batch *batch, struct fb__extent *extent, const
     /* Rows of a nested column come in many small runs. */
     bool is_again = piece->capacity_bytes > 0 && !batch->layout->columns[room->column].is_flat;
     if (is_again && extra < exact_bytes / 4) extra = exact_bytes / 4;
-    /* Room for later rows is worth taking only where nobody has to give way for it. */
-    if (extra != 0 && extra <= UINT64_MAX - with_slack_bytes &&
-        fb__batch_resize(batch, piece, with_slack_bytes + extra, FB__NO_WAIT, NULL) == 0)
-        return 0;
+    if (extra != 0 && extra <= UINT64_MAX - with_slack_bytes) {
+        uint64_t bytes = with_slack_bytes + extra;
+        /* Room for later rows beyond what was planned is worth taking only where nobody has to give way for it. */
+        enum fb__ledger_wait wait = is_as_estimated(batch, extent, room, bytes) ? batch->wait : FB__NO_WAIT;
+        if (fb__batch_resize(batch, piece, bytes, wait, NULL) == 0) return 0;
+    }
     return fb__batch_resize(batch, piece, with_slack_bytes, batch->wait, error);
 }
 
@@ -324,7 +337,14 @@ int fb__batch_extent(struct fb_batch *batch, uint32_t column, uint64_t place, ui
     assert(place <= batch->row_count && this_rows <= batch->row_count - place);
     int code = fb__batch_find_extent(batch, column, place, out, error);
     if (code) return code;
+    if (place == (*out)->first_row) (*out)->run_end = place + expected_rows;
     if (add_bytes <= (*out)->pieces[0].capacity_bytes - (*out)->pieces[0].used_bytes) return 0;
+    struct fb__extent *home = fb__batch_home(batch, column);
+    if (*out != home && place >= (*out)->run_end && place > (*out)->first_row) {
+        code = begin_extent(batch, home, 1, place, out, error);
+        if (code) return code;
+        (*out)->run_end = place + expected_rows;
+    }
     const struct fb__room room = {
         .column = column,
         .node = batch->layout->columns[column].leaf,

@@ -44,11 +44,18 @@ struct fb__extent {
     pthread_t owner;            /* the thread that appends */
     bool is_claimed;            /* a home that no run has taken yet is not */
     uint64_t first_row;         /* place in the batch */
+    uint64_t run_end;           /* where the run that it was begun for ends; the owner's */
     /* the owner's until the batch is complete */
     _Atomic uint64_t row_count; /* rows filled so far; stored once lengths, bytes and used_bytes of them are in place */
     struct fb__piece *pieces; /* in the extent's own allocation, or the batch's */
     uint32_t piece_count; /* as the column's */
 };
+
+/* Bytes of an extent that is no home: it and its pieces, without what those hold. */
+static inline uint64_t fb__extent_bytes(uint32_t piece_count)
+{
+    return sizeof(struct fb__extent) + piece_count * sizeof(struct fb__piece);
+}
 
 /* FB_STORAGE_ARROW: one array of the export. */
 struct fb__part {
@@ -133,7 +140,8 @@ FB_MUST_CHECK int fb__batch_make_room(struct fb_batch *batch, struct fb__extent 
                                       struct fb_error *error);
 
 /*
- * Both for a flat column of strings: an extent with room for add_bytes more bytes in its one piece.
+ * Both for a flat column of strings: an extent with room for add_bytes more bytes in its one piece. A further run goes
+ * to an extent of its own where the one before it has no room left, so that nothing is copied that is complete.
  * The caller writes its bytes at bytes + used_bytes, then adds add_bytes to used_bytes, then this_rows to row_count.
  * expected_rows: how many rows the caller will still append to this run (this call's included).
  */

@@ -287,6 +287,28 @@ uint64_t fb__pool_batch_bytes(const struct fb__pool *pool)
     return pool->batch_bytes;
 }
 
+/* What extents beside the home take in all beyond the bytes of one: their own structs, and the rest of a page for each
+ * piece that is large enough to be mapped. */
+static uint64_t count_extent_bytes(const struct fb__column_layout *column, uint64_t extent_count)
+{
+    if (column->piece_count == 0) return 0;
+    uint64_t bytes;
+    if (__builtin_mul_overflow(extent_count, fb__extent_bytes(column->piece_count), &bytes)) return UINT64_MAX;
+    uint64_t mapped_count = column->estimated_bytes / FB__MAP_THRESHOLD_BYTES;
+    if (mapped_count > extent_count * column->piece_count) mapped_count = extent_count * column->piece_count;
+    uint64_t page_bytes = fb__gate_bytes(FB__MAP_THRESHOLD_BYTES + 1) - FB__MAP_THRESHOLD_BYTES;
+    return add_saturating(bytes, mapped_count * (page_bytes - 1));
+}
+
+uint64_t fb__pool_filling_bytes(const struct fb__pool *pool, uint64_t extent_count)
+{
+    const struct fb__layout *layout = &pool->layout;
+    uint64_t bytes = layout->variable_bytes;
+    for (uint32_t i = 0; i < layout->column_count && extent_count > 0; i++)
+        bytes = add_saturating(bytes, count_extent_bytes(&layout->columns[i], extent_count));
+    return bytes;
+}
+
 /* ---- out and back ---- */
 
 /* Bytes that a batch of so many rows is booked with; *fixed_bytes: of them those of its regions. */

@@ -40,6 +40,13 @@ void fb__pool_release(struct fb__pool *pool);
 uint64_t fb__pool_batch_bytes(const struct fb__pool *pool);
 
 /*
+ * The most bytes that such a batch, or the largest where they have capacities of their own, takes beyond those while it
+ * is filled and finished, its variable part being as estimated: in every column with one the home's extent and
+ * extent_count others, whose bytes are joined in the end. Saturates.
+ */
+uint64_t fb__pool_filling_bytes(const struct fb__pool *pool, uint64_t extent_count);
+
+/*
  * A batch for rows [index * batch_rows, +row_count), warm where there is one; waits in plan order (order: its first
  * row). Where the layout's batch_rows is 0 it has room for row_count rows: a warm one whose fixed buffer is smaller gets
  * a new one. Holds a reference on the pool. ENOBUFS, ECANCELED, ENOMEM.

@@ -253,38 +253,43 @@ void fb__ledger_resume(struct fb__ledger *ledger)
     fb__lock_release(&ledger->lock);
 }
 
+/* 0 also where no request waits. */
+static uint64_t missing_of_lowest_locked(const struct fb__ledger *ledger)
+{
+    if (fb__list_is_empty(&ledger->waiters)) return 0;
+    return fb__ledger_missing_locked(ledger, fb__request_of(ledger->waiters.next));
+}
+
 bool fb__ledger_refuse_waiting(struct fb__ledger *ledger)
 {
     fb__lock_acquire(&ledger->lock);
-    bool has_waiter = !fb__list_is_empty(&ledger->waiters);
-    if (has_waiter) {
+    uint64_t missing_bytes = missing_of_lowest_locked(ledger);
+    if (missing_bytes > 0) {
         struct fb__request *lowest = fb__request_of(ledger->waiters.next);
-        lowest->missing_bytes = fb__ledger_missing_locked(ledger, lowest);
+        lowest->missing_bytes = missing_bytes;
         fb__ledger_end_waiting_locked(ledger, lowest, FB__REQUEST_REFUSED);
         fb__ledger_settle_locked(ledger);
     }
     fb__ledger_assert_sound_locked(ledger);
     fb__lock_release(&ledger->lock);
-    return has_waiter;
+    return missing_bytes > 0;
 }
 
 bool fb__ledger_is_starved(struct fb__ledger *ledger, uint64_t *missing_bytes)
 {
-    uint64_t bytes = 0;
     fb__lock_acquire(&ledger->lock);
-    if (!fb__list_is_empty(&ledger->waiters))
-        bytes = fb__ledger_missing_locked(ledger, fb__request_of(ledger->waiters.next));
+    uint64_t bytes = missing_of_lowest_locked(ledger);
     fb__lock_release(&ledger->lock);
     if (missing_bytes) *missing_bytes = bytes;
     return bytes > 0;
 }
 
-uint32_t fb__ledger_waiting_count(struct fb__ledger *ledger)
+uint32_t fb__ledger_starved_count(struct fb__ledger *ledger)
 {
     fb__lock_acquire(&ledger->lock);
-    uint32_t waiter_count = ledger->waiter_count;
+    uint32_t starved_count = missing_of_lowest_locked(ledger) > 0 ? ledger->waiter_count : 0;
     fb__lock_release(&ledger->lock);
-    return waiter_count;
+    return starved_count;
 }
 
 void fb__ledger_set_watch(struct fb__ledger *ledger, void (*watch)(void *context), void *context)

@@ -155,15 +155,17 @@ void fb__ledger_release(struct fb__ledger *ledger, struct fb__grant *grant);
 void fb__ledger_cancel(struct fb__ledger *ledger, uint64_t from_order);
 void fb__ledger_resume(struct fb__ledger *ledger);
 
-/* Refuses the lowest waiting request with ENOBUFS. False where none waits. */
+/* Refuses the lowest waiting request with ENOBUFS where it is starved: see below. False where it is not. */
 bool fb__ledger_refuse_waiting(struct fb__ledger *ledger);
 
 /* Whether the lowest waiting request cannot be granted as things are, even if every warm buffer were given up; false
  * where none waits. *missing_bytes (nullable): how many bytes must be given back for it, 0 where not starved. */
 bool fb__ledger_is_starved(struct fb__ledger *ledger, uint64_t *missing_bytes);
 
-/* Requests that wait now; one that was granted, refused or cancelled does not count, also before its thread wakes. */
-uint32_t fb__ledger_waiting_count(struct fb__ledger *ledger);
+/* Requests that wait now where the lowest is starved, otherwise 0: both of the same instant, or one that is granted
+ * in between would count as waiting while the next one is looked at. One that was granted, refused or cancelled does
+ * not count, also before its thread wakes. */
+uint32_t fb__ledger_starved_count(struct fb__ledger *ledger);
 
 /*
  * Sets what is called whenever a request begins to wait, and whenever bytes are given back while one waits. It runs

@@ -14,15 +14,17 @@ static void drop_result(void *context, struct fb__link *result)
 
 /*
  * Whether every reader waits for bytes that nobody but the user can give back. The epoch's lock is held over both
- * counts, so that a reader on its way from one wait to another is not counted twice.
+ * counts, so that a reader on its way from one wait to another is not counted twice. The ledger is looked at last and
+ * once: who must be waiting for it to come to that is known by then, and only other readers could let them on.
  */
 static bool is_stuck(void *context)
 {
     struct fb__epoch *epoch = context;
     struct fb__ledger *ledger = epoch->loader->pool->ledger;
     fb__lock_acquire(&epoch->lock);
-    uint32_t waiting_count = epoch->opened.parked_count + fb__ledger_waiting_count(ledger);
-    bool is_starved = waiting_count >= fb__stage_active_count(epoch->stage) && fb__ledger_is_starved(ledger, NULL);
+    uint32_t active_count = fb__stage_active_count(epoch->stage);
+    uint32_t starved_count = fb__ledger_starved_count(ledger);
+    bool is_starved = starved_count > 0 && starved_count + epoch->opened.parked_count >= active_count;
     fb__lock_release(&epoch->lock);
     return is_starved && fb__loader_may_give_up(epoch->loader);
 }

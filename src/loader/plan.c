@@ -54,6 +54,23 @@ static int lay_out_unit_batches(struct fb__plan *plan, struct fb_error *error)
     return 0;
 }
 
+/* Every batch between the first and the last of a unit's lies in that unit alone. */
+static void count_batch_units(struct fb__plan *plan)
+{
+    uint64_t unit_count = 0; /* so far in batch `index` */
+    uint64_t index = 0;
+    for (uint64_t unit = 0; unit < plan->unit_count && plan->unit_start[unit] < plan->rows; unit++) {
+        uint64_t end = plan->unit_start[unit + 1] < plan->rows ? plan->unit_start[unit + 1] : plan->rows;
+        if (end == plan->unit_start[unit]) continue;
+        uint64_t first = fb__plan_batch_of(plan, plan->unit_start[unit]);
+        uint64_t last = fb__plan_batch_of(plan, end - 1);
+        unit_count = first == index ? unit_count + 1 : 1;
+        if (unit_count > plan->most_batch_units) plan->most_batch_units = unit_count;
+        if (last != first) unit_count = 1;
+        index = last;
+    }
+}
+
 static int lay_out_batches(struct fb__plan *plan, const struct fb_loader_options *options, bool is_pulled,
                            struct fb_error *error)
 {
@@ -62,8 +79,13 @@ static int lay_out_batches(struct fb__plan *plan, const struct fb_loader_options
         plan->rows = plan->batch_count = FB_UNKNOWN;
         return 0;
     }
-    if (plan->batch_rows == 0) return lay_out_unit_batches(plan, error);
-    lay_out_even_batches(plan, options->drop_last);
+    if (plan->batch_rows == 0) {
+        int code = lay_out_unit_batches(plan, error);
+        if (code) return code;
+    } else {
+        lay_out_even_batches(plan, options->drop_last);
+    }
+    count_batch_units(plan);
     return 0;
 }
 
@@ -186,7 +208,8 @@ static uint64_t floor_bytes(const struct fb__plan *plan, const struct fb_source 
                             uint64_t piece_rows)
 {
     uint64_t bytes = add_saturating(plan->batch_bytes, plan->batch_bytes);
-    bytes = add_saturating(bytes, pool->layout.variable_bytes);
+    uint64_t extent_count = plan->thread_count > 1 && plan->most_batch_units > 0 ? plan->most_batch_units - 1 : 0;
+    bytes = add_saturating(bytes, fb__pool_filling_bytes(pool, extent_count));
     return add_saturating(bytes, unit_read_bytes(plan, source, piece_rows));
 }
 

@@ -10,7 +10,8 @@
  * order, so when every thread is on a later column set of one unit, no set of that unit can be left without a thread.
  *
  * Bytes. The floor is what the lowest unfinished batch needs while the user holds one batch and gets another, and what
- * joining its strings takes; the least is the floor with the smallest pieces, beside what is booked already. Memory
+ * its strings take beside it while threads fill it and until they are joined: an extent for each further unit that it
+ * has rows of, in every column with a variable part (one thread needs but one: it goes on where it was). The least is the floor with the smallest pieces, beside what is booked already. Memory
  * above it buys, in this order: larger pieces, then columns of a second unit, then batches ahead.
  */
 #ifndef FB_LOADER_PLAN_H
@@ -29,6 +30,7 @@ struct fb__plan {
     uint64_t batch_rows;      /* 0: a batch is a unit that has rows, or a block of a pulled source */
     uint64_t batch_count;     /* FB_UNKNOWN likewise */
     uint64_t *batch_start;    /* batch_rows 0: row at which each batch starts; batch_count + 1 entries. Else NULL */
+    uint64_t most_batch_units; /* of rows that lie in one batch; 0 where there are none, or no units are known */
     uint32_t column_count;
     uint32_t thread_count;
     uint32_t set_count;

@@ -51,6 +51,7 @@ struct life_case {
     bool has_fill_values;
     bool is_at_least; /* where the least is exact: that is the limit */
     bool leaves_early;
+    bool is_exported; /* as Arrow arrays */
     uint64_t unit_count;
     uint64_t unit_rows[WORLD_UNITS_MAX];
 };
@@ -70,6 +71,7 @@ static const struct life_case life_cases[] = {
      .leaves_early = true,
      .unit_count = 4,
      .unit_rows = {10, 200, 200, 200}},
+    {.batch_rows = 0, .prefetch_batches = 1, .is_exported = true, .unit_count = 3, .unit_rows = {120, 200, 61}},
     /* Large enough to be mapped. */
     {.batch_rows = 17000, .prefetch_batches = 1, .is_at_least = true, .unit_count = 2, .unit_rows = {17500, 1500}},
 };
@@ -162,6 +164,21 @@ static void create(struct life *life)
     check_books(life);
 }
 
+static void export_schema(struct life *life)
+{
+    struct ArrowSchema schema = {0};
+    int code;
+    for (int tries = 1; (code = fb_loader_export_schema(life->loader, &schema, life->error)); tries++) {
+        check_failure(life, code);
+        CHECK(schema.release == NULL);
+        end_failures(tries);
+    }
+    CHECK_EQUAL(schema.n_children, world_column_count(life->world));
+    schema.release(&schema);
+    fault_reset_peak(); /* its memory was the caller's */
+    check_books(life);
+}
+
 static void begin_epoch(struct life *life)
 {
     int code;
@@ -187,12 +204,20 @@ static void let_go(struct life *life)
 
 static uint64_t deliver(struct life *life, struct fb_batch *batch, uint64_t number)
 {
+    uint64_t rows = fb_batch_rows(batch);
+    if (life->what->is_exported) {
+        struct ArrowArray array;
+        fb_batch_export(batch, &array);
+        CHECK_EQUAL(array.length, rows);
+        array.release(&array);
+        return rows;
+    }
     CHECK(script_check_batch(batch, life->options.batch_rows, life->world->kind->has_text));
     if (life->options.preserve_order) CHECK_EQUAL(fb_batch_index(batch), number);
     struct fb_batch **place = &life->held[number % life->hold_count];
     fb_batch_release(*place);
     *place = batch;
-    return fb_batch_rows(batch);
+    return rows;
 }
 
 /* False where it failed, with everything but batches in the user's hands given back. */
@@ -254,6 +279,7 @@ static void begin_life(struct life *life, uint32_t thread_count)
         .thread_count = thread_count,
         .preserve_order = life->what->preserve_order,
         .null_policy = life->what->null_policy,
+        .storage = life->what->is_exported ? FB_STORAGE_ARROW : FB_STORAGE_DENSE,
         .fill_values = fill_values,
         .fill_value_count = life->what->has_fill_values ? world_column_count(life->world) : 0,
     };
@@ -274,6 +300,7 @@ static bool live(struct world *world, const struct life_case *what, const struct
     fault_reset_peak();
     fault_arm(failure->kind, after, repeat, failure->code);
     create(&life);
+    if (what->is_exported) export_schema(&life);
     for (int epoch = 0; epoch < 2; epoch++) {
         bool leaves = epoch == 0 && what->leaves_early;
         int tries = 1;
@@ -283,7 +310,9 @@ static bool live(struct world *world, const struct life_case *what, const struct
     close_loader(&life);
     world_check_empty(world);
     int64_t failure_count = fault_failures(failure->kind);
-    if (failure->expected && failure_count > 0 && !what->leaves_early) CHECK(life.surfaced_count > 0);
+    /* Strings ask for more than they need first, and do without it. */
+    bool is_optional = what->leaves_early || (world->kind->has_text && failure->kind == FAULT_MEMORY && repeat == 1);
+    if (failure->expected && failure_count > 0 && !is_optional) CHECK(life.surfaced_count > 0);
     life_count++;
     return failure_count > 0;
 }

@@ -104,6 +104,9 @@ def cases(folder: str) -> list[Case]:
             "Parquet, decoded here, 2 threads", path, True, {**two, "columns": FIXED, "null_policy": "mask"}
         ),
         Case("Parquet, by pyarrow", path, False, {**one, "columns": ["name"]}),
+        Case(
+            "function of streams", lambda: data.to_reader(150), False, {"batch_size": 100, "columns": FIXED}
+        ),
         Case("Parquet, both, 2 threads", path, False, two),
     ]
 

@@ -60,6 +60,9 @@ class Life:
     def __init__(self, case: Case, failure: Failure, after: int, repeat: int) -> None:
         self.case, self.failure = case, failure
         self.seen = 0
+        # Strings ask for more memory than they need first, and do without it.
+        has_strings = case.arguments.get("columns") != FIXED
+        self.may_be_tolerated = has_strings and failure.kind is Kind.MEMORY and repeat == 1
         faults.arm(failure.kind, after, repeat, failure.code)
 
     def check_raised(self, error: BaseException) -> None:
@@ -136,7 +139,7 @@ class Life:
         loader.close()
         assert loader.stats().charged_bytes == 0
         failed = faults.failures(self.failure.kind) > 0
-        assert not failed or self.seen > 0, "a failure that nobody heard of"
+        assert not failed or self.seen > 0 or self.may_be_tolerated, "a failure that nobody heard of"
         return failed
 
 
@@ -164,6 +167,7 @@ def cases(folder: str) -> list[Case]:
         ),
         Case("Parquet, decoded here", path, {"batch_size": 100, "num_threads": 1, "columns": FIXED}),
         Case("Parquet, by pyarrow", path, {"batch_size": 64, "num_threads": 1, "columns": ["name"]}),
+        Case("function of streams", lambda: data.to_reader(150), {"batch_size": 100, "prefetch_batches": 1}),
         Case("Parquet, both, 3 threads", path, {"batch_size": 100, "num_threads": 3, "prefetch_batches": 0}),
     ]
 

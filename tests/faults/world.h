@@ -125,6 +125,78 @@ static inline int make_parquet(struct world *world, struct fb_source **out, stru
     return code;
 }
 
+/* ---- sources of unknown length, and of one's own ---- */
+
+#define WORLD_PULL_ROWS 128
+
+/* One stream over the rows of all units. */
+static inline int open_pull(void *context, struct ArrowArrayStream *out, struct fb_error *error)
+{
+    struct script *script = context;
+    int code = script_open(script, 0, world_columns, script->has_text ? 2 : 1, WORLD_PULL_ROWS, out, error);
+    if (code == 0) ((struct script_stream *)out->private_data)->end_row = script->rows;
+    return code;
+}
+
+static inline int make_pull(struct world *world, struct fb_source **out, struct fb_error *error)
+{
+    const struct fb_pull_source_callbacks callbacks = {
+        .open = open_pull, .context_bytes = WORLD_CONTEXT_BYTES, .leave = script_leave, .release = script_release};
+    struct ArrowSchema schema;
+    script_schema(world_columns, world_column_count(world), &schema);
+    int code = fb_source_from_pull(&schema, &callbacks, &world->script, out, error);
+    if (code == 0) world->expected_releases++;
+    schema.release(&schema);
+    return code;
+}
+
+static inline int fill_strings(struct fb_fill *fill, uint64_t first_row, struct fb_error *error)
+{
+    char text[128];
+    int code = 0;
+    for (uint64_t i = 0; i < fb_fill_rows(fill) && code == 0; i++) {
+        size_t length = script_text(first_row + i, text);
+        code = fb_fill_string(fill, 1, length > 0 ? text : NULL, length, error);
+    }
+    return code;
+}
+
+static inline int fill_rows(void *context, void *cursor, struct fb_fill *fill, struct fb_error *error)
+{
+    struct script *script = context;
+    (void)cursor;
+    uint64_t first_row = fb_fill_first_row(fill);
+    for (uint64_t unit = 0; unit < fb_fill_unit(fill); unit++) first_row += script->unit_rows[unit];
+    uint32_t column_count;
+    const uint32_t *columns = fb_fill_columns(fill, &column_count);
+    for (uint32_t i = 0; i < column_count; i++) {
+        if (columns[i] == 1) {
+            int code = fill_strings(fill, first_row, error);
+            if (code) return code;
+            continue;
+        }
+        int64_t *place = fb_fill_place(fill, 0, sizeof *place, error);
+        if (!place) return error->code;
+        for (uint64_t row = 0; row < fb_fill_rows(fill); row++) place[row] = script_number(first_row + row);
+    }
+    return 0;
+}
+
+static inline int make_fill(struct world *world, struct fb_source **out, struct fb_error *error)
+{
+    static const struct fb_fill_column_cost costs[SCRIPT_COLUMNS] = {
+        {.cursor_bytes = 100, .weight = 1}, {.cursor_bytes = 100, .string_bytes = 16, .weight = 3}};
+    const struct fb_fill_source_callbacks callbacks = {
+        .fill = fill_rows, .release = script_release, .context_bytes = WORLD_CONTEXT_BYTES, .can_split_columns = true};
+    struct ArrowSchema schema;
+    script_schema(world_columns, world_column_count(world), &schema);
+    int code = fb_source_from_fill(&schema, world->unit_rows, world->unit_count, costs, &callbacks, &world->script, out,
+                                   error);
+    if (code == 0) world->expected_releases++;
+    schema.release(&schema);
+    return code;
+}
+
 static const struct world_kind world_kinds[] = {
     {"blocks", .is_exact = true, .make = make_blocks},
     {"blocks with text", .has_text = true, .make = make_blocks},
@@ -133,6 +205,10 @@ static const struct world_kind world_kinds[] = {
     {"Parquet", .is_exact = true, .has_files = true, .knows_its_pages = true, .context_bytes = WORLD_CONTEXT_BYTES,
      .make = make_parquet},
     {"Parquet of unknown pages", .has_files = true, .context_bytes = WORLD_CONTEXT_BYTES, .make = make_parquet},
+    {"pull", .context_bytes = WORLD_CONTEXT_BYTES, .make = make_pull},
+    {"pull with text", .has_text = true, .context_bytes = WORLD_CONTEXT_BYTES, .make = make_pull},
+    {"fill", .is_exact = true, .context_bytes = WORLD_CONTEXT_BYTES, .make = make_fill},
+    {"fill with text", .has_text = true, .context_bytes = WORLD_CONTEXT_BYTES, .make = make_fill},
     {"Parquet beside streams", .has_text = true, .has_files = true, .knows_its_pages = true,
      .context_bytes = WORLD_CONTEXT_BYTES, .make = make_parquet},
 };

@@ -3,7 +3,7 @@
  * units of given rows, streamed in pieces of at most piece_rows, or all of them as the blocks of one stream that is
  * pulled. It counts what it holds and every release, and can fail, block, end early or take its time.
  *
- *     number(row) = row * 7 + 1        text(row) = "r<row>" repeated row % 5 times
+ *     number(row) = row * 7 + 1        text(row) = "r<row>" repeated row % 5 times; or text_bytes times 't'
  */
 #ifndef FB_TESTS_SCRIPTED_SOURCE_H
 #define FB_TESTS_SCRIPTED_SOURCE_H
@@ -26,6 +26,7 @@ struct script {
     uint64_t rows;
     uint64_t fail_row;               /* of the epoch; UINT64_MAX: none */
     bool has_text;
+    uint64_t text_bytes;             /* not 0: of every text, at most 127 */
     /* of a pulled source */
     uint64_t end_block;              /* the stream ends before it; UINT64_MAX: after the last */
     int fail_code;                   /* what get_next gives at fail_row */
@@ -113,8 +114,11 @@ static inline void script_fill_child(struct script *script, struct ArrowArray *c
         int32_t *offsets = malloc((size_t)((count + 1) * sizeof *offsets));
         char *text = malloc((size_t)(count * 128) + 1);
         offsets[0] = 0;
-        for (uint64_t i = 0; i < count; i++)
-            offsets[i + 1] = offsets[i] + (int32_t)script_text(first + i, text + offsets[i]);
+        for (uint64_t i = 0; i < count; i++) {
+            size_t length = script->text_bytes ? script->text_bytes : script_text(first + i, text + offsets[i]);
+            if (script->text_bytes) memset(text + offsets[i], 't', length);
+            offsets[i + 1] = offsets[i] + (int32_t)length;
+        }
         owned->memory[0] = offsets;
         owned->memory[1] = text;
         owned->bytes = (int64_t)(count * 4) + offsets[count];

@@ -246,6 +246,39 @@ static void growth_leaves_room_for_the_rows_expected(void)
     fb__pool_release(pool);
 }
 
+/* As a source does: rows of these bytes in all, nothing written. */
+static struct fb__extent *append_bytes(struct fb_batch *batch, uint64_t place, uint64_t bytes, uint64_t row_count,
+                                       uint64_t expected_rows)
+{
+    struct fb__extent *extent;
+    struct fb_error error;
+    CHECK_EQUAL(fb__batch_extent(batch, 0, place, bytes, row_count, expected_rows, &extent, &error), 0);
+    extent->pieces[0].used_bytes += bytes;
+    extent->row_count += row_count;
+    return extent;
+}
+
+static void a_further_run_is_not_copied_to_be_joined_with_the_one_before(void)
+{
+    struct fb__pool *pool = fixture_pool("u", 0, 1000, FB_NULLS_ERROR, FIXTURE_LIMIT_BYTES);
+    struct fb_batch *batch = fixture_take(pool, 0, 1000);
+    (void)append_bytes(batch, 0, 10, 1, 1); /* the home */
+    struct fb__extent *first = append_bytes(batch, 500, 100, 10, 10);
+    struct fb__extent *second = append_bytes(batch, 510, 100, 10, 10);
+    CHECK(second != first);
+    CHECK_EQUAL(first->pieces[0].capacity_bytes, 100);
+    CHECK_EQUAL(second->first_row, 510);
+    /* What goes on with a run grows; so does a home, which stays. */
+    CHECK(append_bytes(batch, 520, 50, 5, 10) != second);
+    struct fb__extent *third = append_bytes(batch, 525, 300, 5, 5);
+    CHECK_EQUAL(third->first_row, 520);
+    CHECK(third->pieces[0].capacity_bytes >= 350);
+    CHECK(append_bytes(batch, 1, 1000, 10, 10) == &batch->homes[0]);
+    check_books(batch);
+    fb__pool_return(batch);
+    fb__pool_release(pool);
+}
+
 static void growth_takes_just_what_it_needs_where_no_more_is_free(void)
 {
     struct fb__pool *pool = fixture_pool("u", 0, 1000, FB_NULLS_ERROR, 1 << 20);
@@ -432,6 +465,7 @@ int main(void)
     RUN(threads_fill_runs_of_a_column_side_by_side);
     RUN(a_run_filled_again_leaves_what_another_thread_put_behind_it);
     RUN(growth_leaves_room_for_the_rows_expected);
+    RUN(a_further_run_is_not_copied_to_be_joined_with_the_one_before);
     RUN(growth_takes_just_what_it_needs_where_no_more_is_free);
     RUN(growth_that_is_refused_or_cancelled_leaves_the_batch_as_it_was);
     RUN(more_bytes_than_32_bit_offsets_reach_are_refused_by_name);

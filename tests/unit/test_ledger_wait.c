@@ -176,9 +176,9 @@ static void giving_a_held_batch_back_lets_a_request_on(void)
     CHECK(fb__ledger_is_starved(ledger, &missing_bytes));
     CHECK_EQUAL(missing_bytes, 5);
     fb__ledger_shrink(ledger, &held, 4);
-    CHECK_EQUAL(fb__ledger_waiting_count(ledger), 1);
+    CHECK_EQUAL(fb__ledger_starved_count(ledger), 1);
     fb__ledger_release(ledger, &held);
-    CHECK_EQUAL(fb__ledger_waiting_count(ledger), 0); /* at once, not when its thread wakes */
+    CHECK_EQUAL(fb__ledger_starved_count(ledger), 0); /* at once, not when its thread wakes */
     join_and_release(&ask);
     end_ledger(&shelf);
 }
@@ -353,13 +353,19 @@ static void bytes_on_their_way_back_are_waited_for_not_evicted_for(void)
     make_idle(ledger, &leaving, 50);
     CHECK(fb__ledger_take_idle(ledger) == &leaving.grant);
     struct ask ask = {.order = 0, .bytes = 50};
+    struct ask behind = {.order = 0, .bytes = 60}; /* which nobody has yet */
     start_ask(ledger, &ask);
+    start_ask(ledger, &behind);
     CHECK(!fb__ledger_is_starved(ledger, &missing_bytes));
     CHECK_EQUAL(missing_bytes, 0);
+    CHECK_EQUAL(fb__ledger_starved_count(ledger), 0); /* who is about to be let on keeps the other from counting */
+    CHECK(!fb__ledger_refuse_waiting(ledger));
     free_buffer(ledger, &leaving);
-    CHECK_EQUAL(waiting_count(ledger), 0);
+    CHECK_EQUAL(fb__ledger_starved_count(ledger), 1);
     CHECK_EQUAL(join_ask(&ask), 0);
     CHECK_EQUAL(shelf.eviction_count, 0);
+    CHECK(fb__ledger_refuse_waiting(ledger));
+    CHECK_EQUAL(join_ask(&behind), ENOBUFS);
     fb__ledger_release(ledger, &ask.grant);
     CHECK(fb__ledger_take_idle(ledger) == &idle.grant);
     free_buffer(ledger, &idle);

@@ -115,6 +115,7 @@ static void without_batch_rows_every_unit_that_has_rows_is_a_batch(void)
     const struct fb__plan *plan = &fixture.plan;
     CHECK_EQUAL(plan->batch_count, 3);
     CHECK_EQUAL(plan->rows, 42);
+    CHECK_EQUAL(plan->most_batch_units, 1);
     const uint64_t starts[] = {0, 10, 35, 42};
     for (uint64_t index = 0; index < 3; index++) {
         CHECK_EQUAL(fb__plan_batch_start(plan, index), starts[index]);
@@ -124,6 +125,55 @@ static void without_batch_rows_every_unit_that_has_rows_is_a_batch(void)
     }
     CHECK_EQUAL(fb__plan_batch_of(plan, 42), 3);
     CHECK_EQUAL(fb__plan_batch_start(plan, 3), 42);
+    destroy(&fixture);
+}
+
+/* Of the column "text": an extent that is no home. */
+static const uint64_t text_extent_bytes = sizeof(struct fb__extent) + sizeof(struct fb__piece);
+
+static void the_floor_has_an_extent_for_every_further_unit_of_a_batch(void)
+{
+    /* batches of 10 rows: 0 to 1 | 1 | 1, 3, 4 | 4, 5, 7 to 9 | 9 */
+    uint64_t unit_rows[] = {4, 21, 0, 3, 3, 2, 0, 2, 2, 6};
+    struct fb_loader_options options = options_for(10, 1 << 20);
+    struct fixture fixture;
+    struct fb_error error;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 10, &options, &error), 0);
+    CHECK_EQUAL(fixture.plan.rows, 43);
+    CHECK_EQUAL(fixture.plan.most_batch_units, 5);
+    uint64_t least_bytes = fixture.plan.least_bytes;
+    CHECK_EQUAL(fb__pool_filling_bytes(fixture.pool, 4),
+                fb__pool_filling_bytes(fixture.pool, 0) + 4 * text_extent_bytes);
+    destroy(&fixture);
+    /* The same rows and number of units: no batch has rows of two. */
+    uint64_t even_rows[] = {10, 10, 0, 0, 0, 10, 0, 0, 10, 3};
+    CHECK_EQUAL(settle(&fixture, even_rows, 10, &options, &error), 0);
+    CHECK_EQUAL(fixture.plan.most_batch_units, 1);
+    CHECK_EQUAL(least_bytes - fixture.plan.least_bytes,
+                4 * text_extent_bytes + fb__source_cursor_bytes(fixture.source, fixture.plan.set_columns, 2, 21) -
+                    fb__source_cursor_bytes(fixture.source, fixture.plan.set_columns, 2, 10));
+    destroy(&fixture);
+}
+
+static void rows_that_are_dropped_and_threads_that_are_alone_need_no_further_extents(void)
+{
+    uint64_t unit_rows[] = {10, 1, 1, 1};
+    struct fb_loader_options options = options_for(10, 1 << 20);
+    struct fixture fixture;
+    struct fb_error error;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 4, &options, &error), 0);
+    CHECK_EQUAL(fixture.plan.most_batch_units, 3);
+    uint64_t floor_bytes = fixture.plan.floor_bytes;
+    destroy(&fixture);
+    options.drop_last = true;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 4, &options, &error), 0);
+    CHECK_EQUAL(fixture.plan.most_batch_units, 1);
+    CHECK_EQUAL(floor_bytes - fixture.plan.floor_bytes, 2 * text_extent_bytes);
+    destroy(&fixture);
+    options.drop_last = false;
+    options.thread_count = 1;
+    CHECK_EQUAL(settle(&fixture, unit_rows, 4, &options, &error), 0);
+    CHECK_EQUAL(floor_bytes - fixture.plan.floor_bytes, 2 * text_extent_bytes);
     destroy(&fixture);
 }
 
@@ -209,6 +259,8 @@ int main(void)
     RUN(drop_last_leaves_out_the_short_batch);
     RUN(rows_and_batches_find_each_other);
     RUN(without_batch_rows_every_unit_that_has_rows_is_a_batch);
+    RUN(the_floor_has_an_extent_for_every_further_unit_of_a_batch);
+    RUN(rows_that_are_dropped_and_threads_that_are_alone_need_no_further_extents);
     RUN(there_are_never_more_column_sets_than_columns_or_threads);
     RUN(one_byte_under_the_least_is_refused_with_the_figure);
     RUN(more_memory_buys_larger_pieces_up_to_the_most);
