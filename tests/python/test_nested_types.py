@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ import forebay
 
 pytestmark = pytest.mark.usefixtures("module_process")
 
+# The same examples each time, but for long runs: tests/soak/properties.py asks for more, and for others.
+EXAMPLES_ASKED = os.environ.get("FOREBAY_EXAMPLES")
 steady = settings(
-    derandomize=True,
+    derandomize=EXAMPLES_ASKED is None,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
-    max_examples=200,
+    max_examples=int(EXAMPLES_ASKED or 200),
 )
 
 EXAMPLES = {
@@ -170,7 +173,7 @@ def parquet_kind(random: np.random.Generator, depth: int) -> pa.DataType:
     raise AssertionError("no such type came up")
 
 
-@settings(steady, max_examples=60)
+@settings(steady, max_examples=int(EXAMPLES_ASKED or 60))
 @given(data=st.data())
 def test_random_parquet_files_show_their_values(tmp_path_factory: Any, data: st.DataObject) -> None:
     rows = data.draw(st.integers(0, 120))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -37,13 +38,15 @@ pytestmark = pytest.mark.usefixtures("module_process")
 
 ROW = "row"  # a column of row numbers without nulls: it says which batch a batch is
 
-# The same examples each time; a run under a sanitizer may take as long as it likes.
+# A run under a sanitizer may take as long as it likes.
+# The same examples each time, but for long runs: tests/soak/properties.py asks for more, and for others.
+EXAMPLES_ASKED = os.environ.get("FOREBAY_EXAMPLES")
 steady = settings(
-    derandomize=True,
+    derandomize=EXAMPLES_ASKED is None,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
-    max_examples=250,
+    max_examples=int(EXAMPLES_ASKED or 250),
 )
 
 

@@ -73,6 +73,7 @@ CAMPAIGNS = [
     *in_c("tests/faults/sweep_books", ("SEED", "500"), ("SEED", "150"), ("SEED", "50")),
     *in_c("tests/faults/sweep_budget", ("SEED", "1000"), ("SEED", "300"), ("SEED", "100")),
     *in_c("tests/stress/stress_loader", ("SEED", "1000"), ("SEED", "500"), ("SEED", "200")),
+    Campaign("properties.py", "test", "tests/soak/properties.py", ("SEED", "500")),
     Campaign("sweep_loader.py", "test", "tests/faults/sweep_loader.py", ("1",)),
     Campaign("sweep_limits.py", "test", "tests/faults/sweep_limits.py", ("500", "300")),
     Campaign("sweep_objects.py", "test", "tests/faults/sweep_objects.py", ("1",)),
@@ -113,6 +114,8 @@ class Soak:
     def command(self, campaign: Campaign, seed: int) -> tuple[list[str], dict[str, str]]:
         """What is run, and what it adds to the environment."""
         arguments = [str(seed) if argument == "SEED" else argument for argument in campaign.arguments]
+        if campaign.program == "tests/soak/properties.py":
+            return [sys.executable, str(ROOT / campaign.program), *arguments], {}
         if campaign.program.endswith(".py"):
             target = "tests/faults/forebay_faults.so"
             self.build("test", target)
