@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import threading
@@ -21,16 +20,17 @@ SOON_S = 0.25
 
 
 class Interrupt:
-    """Sends SIGINT to this process after a while, from a thread that does not take it itself."""
+    """Sends SIGINT to the main thread after a while; threads of other libraries that tests import could take it too."""
 
     def __init__(self, after_s: float) -> None:
         self.sent_at = 0.0
         self._timer = threading.Timer(after_s, self._send)
 
     def _send(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        main_thread = threading.main_thread().ident
+        assert main_thread is not None
         self.sent_at = time.monotonic()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(main_thread, signal.SIGINT)
 
     def __enter__(self) -> Interrupt:
         self._timer.start()
