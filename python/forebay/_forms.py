@@ -49,9 +49,11 @@ def make_forms(schema: pa.Schema, batch_format: str, dtypes: Mapping[str, str]) 
     stored = batch_schema(schema)
     for name, kind in zip(schema.names, schema.types, strict=True):
         _check_supported(name, kind)
-    return Forms(
-        stored, convert=_PandasBatches(stored) if batch_format == "pandas" else _ArrowBatches(stored)
-    )
+    if batch_format == "pyarrow":
+        return Forms(stored, convert=_ArrowBatches(stored))
+    for column in stored:
+        _check_pandas(column)
+    return Forms(stored, convert=_PandasBatches(stored))
 
 
 # ---- numpy ----
@@ -155,6 +157,15 @@ def _check_supported(name: str, kind: pa.DataType) -> None:
             _check_supported(f"{name}.{part.name}", part.type)
     elif is_list(kind) or pa.types.is_fixed_size_list(kind):
         _check_supported(name, kind.value_type)
+
+
+def _check_pandas(column: pa.Field) -> None:
+    """Refuses what pyarrow does not make pandas' own, which its columns of no rows say as well."""
+    try:
+        pa.schema([column]).empty_table().to_pandas(ignore_metadata=True)
+    except pa.ArrowNotImplementedError as error:
+        why = 'pyarrow does not convert it to pandas, but batch_format="pyarrow" has it'
+        raise refuse(column.name, column.type, why) from error
 
 
 class _Exported:

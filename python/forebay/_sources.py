@@ -82,10 +82,9 @@ def _paths_of_iterator(source: Any) -> Any:
     """The list of paths that an iterator gives, such as that of pathlib.Path.glob(); anything else as it is."""
     if not isinstance(source, Iterator) or hasattr(source, "__arrow_c_stream__"):
         return source
-    first = next(source, None)
-    if isinstance(first, _PATHS):
-        return [first, *source]
-    return itertools.chain([] if first is None else [first], source)
+    for first in source:
+        return [first, *source] if isinstance(first, _PATHS) else itertools.chain([first], source)
+    return source
 
 
 def open_files(source: Any, settings: Settings, bad_files: BadFiles) -> Any:

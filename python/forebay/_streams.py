@@ -13,6 +13,8 @@ from ._errors import SourceError
 
 _BLOCKS = "pyarrow.Table, pyarrow.RecordBatch, or another object with __arrow_c_stream__ or __arrow_c_array__"
 
+_NOTHING = object()
+
 
 class _Opened(NamedTuple):
     """A stream that has begun."""
@@ -93,9 +95,12 @@ class StreamProvider:
         block: pa.RecordBatch | None = None
         try:
             while blocks is not None and (block := next(blocks, None)) is not None:
-                rows += block.num_rows
                 block = self._choose(block, rows)
-                yield block
+                rows += block.num_rows
+                try:
+                    yield block
+                except GeneratorExit:  # whoever reads the stream lets it go; the source may raise another one
+                    return
                 block = None
             if rows == 0 and self._rows_before > 0:
                 raise RuntimeError(
@@ -103,8 +108,6 @@ class StreamProvider:
                     "now: it can be read once only"
                 )
             self._rows_before = rows
-        except GeneratorExit:
-            raise
         except BaseException as error:
             blocks = block = None  # or the frames of the exception would keep them
             error.add_note(f"raised by the source of a forebay.Loader, in stage 'read', after {rows:,} rows")
@@ -112,20 +115,22 @@ class StreamProvider:
                 self._error = error
             raise
 
-    def _choose(self, block: pa.RecordBatch, rows: int) -> pa.RecordBatch:
-        first_row = rows - block.num_rows
+    def _choose(self, block: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         if block.schema.names != self._chosen:
             for name in self._chosen:
-                if block.schema.names.count(name) != 1:
+                count = block.schema.names.count(name)
+                if count != 1:
                     raise SourceError(
-                        f"a block has {block.schema.names.count(name)} columns named {name!r}, the first one had one",
+                        f"the block that begins with row {first_row} has {count or 'no'} column{'s' * (count > 1)} "
+                        f"named {name!r}, the first block has one",
                         row=first_row,
                     )
             block = block.select(self._chosen)
         for field, column in zip(self.schema, block.columns, strict=True):
             if column.type != field.type:
                 raise SourceError(
-                    f"column {field.name!r} of a block is {column.type}, the stream announced {field.type}",
+                    f"column {field.name!r} of the block that begins with row {first_row} is {column.type}, the stream "
+                    f"announced {field.type}",
                     row=first_row,
                 )
         return block
@@ -137,8 +142,9 @@ def is_stream(source: Any) -> bool:
 
 
 def type_name(source: Any) -> str:
-    """Package and class of an object."""
-    return f"{type(source).__module__.partition('.')[0]}.{type(source).__name__}"
+    """Package and class of an object; of Python's own the class."""
+    package = type(source).__module__.partition(".")[0]
+    return type(source).__name__ if package == "builtins" else f"{package}.{type(source).__name__}"
 
 
 def _open(source: Any, name: str) -> _Opened:
@@ -155,8 +161,8 @@ def _open(source: Any, name: str) -> _Opened:
     if opened is not None:
         return opened
     items = iter(source)
-    first = next(items, None)
-    if first is None:
+    first = next(items, _NOTHING)
+    if first is _NOTHING:
         raise SourceError(
             f"the source is a {name} that gave nothing: its columns are those of the first block, so it must have one"
         )

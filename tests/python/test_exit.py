@@ -289,3 +289,30 @@ except forebay.LoaderTimeoutError:
     for delay_s in (0.02, 0.03, 0.04, 0.06, 0.1):
         ended = run_python(PRELUDE + body, parquet_set.path, "parquet", delay_s)
         assert (ended.code, ended.errors) == (0, "")
+
+
+def test_a_source_that_computes_in_python_at_exit_is_named_and_ended(
+    parquet_set: Any, run_python: Any
+) -> None:
+    body = """
+import pyarrow as pa
+def computing():
+    yield pa.table({"id": [1, 2]})
+    while True:
+        sum(range(1000))
+busy = forebay.Loader(computing(), batch_size=1, timeout=0.1, close_timeout=0.2)
+batches = iter(busy)
+try:
+    while True:
+        next(batches)
+except forebay.LoaderTimeoutError:
+    if sys.argv[3] == "closed before":
+        busy.close()
+    leave()
+"""
+    for when in ("closed at exit", "closed before"):
+        ended = run_python(PRELUDE + body, parquet_set.path, "parquet", when)
+        assert ended.code == 0, ended.errors
+        assert ended.errors.count("ResourceWarning: forebay left 1 reader thread(s) behind") == 1
+        assert "Fatal" not in ended.errors and "Traceback" not in ended.errors
+        assert ended.exit_s < 2

@@ -63,7 +63,7 @@ def test_an_iterator_gives_one_epoch_of_what_it_yields(make: Any) -> None:
         assert loader.plan().rows is None
         with pytest.raises(TypeError, match="length"):
             len(loader)
-        with pytest.raises(RuntimeError, match=r"builtins\.generator, which gives one epoch only"):
+        with pytest.raises(RuntimeError, match=r"generator, which gives one epoch only"):
             list(loader)
     assert loader.stats().charged_bytes == 0
 
@@ -131,22 +131,28 @@ def test_blocks_agree_by_name_and_type() -> None:
     with forebay.Loader(iter([table(0, 10), turned]), batch_size=20) as loader:
         assert ids(loader) == list(range(11))
     for other, message in (
-        (pa.table({"id": [1.5], "name": ["x"]}), "'id' of a block is double, the stream announced int64"),
-        (pa.table({"id": [1]}), "a block has 0 columns named 'name'"),
+        (
+            pa.table({"id": [1.5], "name": ["x"]}),
+            "'id' of the block that begins with row 10 is double, the stream announced int64",
+        ),
+        (pa.table({"id": [1]}), "the block that begins with row 10 has no column named 'name'"),
     ):
         with forebay.Loader(iter([table(0, 10), other]), batch_size=5) as loader:
             batches = iter(loader)
             assert ids([next(batches), next(batches)]) == list(range(10))
-            with pytest.raises(forebay.SourceError, match=message):
+            with pytest.raises(forebay.SourceError, match=message) as raised:
                 next(batches)
+            assert raised.value.row == 10
+            assert raised.value.__notes__[0].endswith("after 10 rows")
 
 
 def test_what_is_no_block_is_said_by_type() -> None:
     for source, error, message in (
-        (iter([1, 2]), TypeError, r"list_iterator that gave a builtins\.int: it must give a pyarrow\.Table"),
-        (lambda: 5, TypeError, r"function that gave a builtins\.int"),
-        (lambda: "data/", TypeError, r"function that gave a builtins\.str"),
-        (lambda: lambda: table(0, 1), TypeError, r"function that gave a builtins\.function"),
+        (iter([1, 2]), TypeError, r"list_iterator that gave a int: it must give a pyarrow\.Table"),
+        (lambda: 5, TypeError, "function that gave a int"),
+        (lambda: "data/", TypeError, "function that gave a str"),
+        (lambda: lambda: table(0, 1), TypeError, "function that gave a function"),
+        (iter([None, table(0, 1)]), TypeError, "list_iterator that gave a NoneType"),
         (iter([]), forebay.SourceError, "list_iterator that gave nothing"),
         (lambda: iter([]), forebay.SourceError, "list_iterator that gave nothing"),
         ({"id": [1]}, TypeError, r"pyarrow\.table\(source\)"),
@@ -170,6 +176,29 @@ def test_an_exception_of_the_users_own_is_raised_as_it_is() -> None:
         with pytest.raises(Own, match="mine") as raised:
             next(batches)
         assert any("in stage 'read'" in note for note in raised.value.__notes__)
+
+    for error in (GeneratorExit(), SystemExit(3), KeyboardInterrupt()):
+
+        class Failing:
+            def __init__(self, error: BaseException) -> None:
+                self._tables = [table(0, 10)]
+                self._error = error
+
+            def __iter__(self) -> Failing:
+                return self
+
+            def __next__(self) -> pa.Table:
+                if not self._tables:
+                    raise self._error
+                return self._tables.pop()
+
+        with forebay.Loader(Failing(error), batch_size=10) as loader:
+            batches = iter(loader)
+            next(batches)
+            message = f"row 10: the source raised {type(error).__name__}(: 3)?$"
+            with pytest.raises(RuntimeError, match=message) as wrapped:
+                next(batches)
+            assert wrapped.value.__cause__ is error
 
     def failing_at_once() -> Iterator[pa.Table]:
         raise Own("at once")

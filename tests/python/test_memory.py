@@ -162,6 +162,28 @@ def test_strings_that_grow_late_in_a_row_group_end_in_rows_or_in_an_error_with_f
     assert outcomes == {"rows", "error"}
 
 
+@pytest.mark.parametrize("size", [20, 200])
+def test_the_least_does_for_wide_dictionaries_that_stay_dictionaries(tmp_path: Path, size: int) -> None:
+    """The reader has such a dictionary several times over."""
+    rows = 200_000
+    words = [f"{number:0{size}}" for number in range(60_000)]
+    codes = np.random.default_rng(0).integers(0, len(words), rows, np.int32)
+    column = pa.DictionaryArray.from_arrays(codes, words)
+    lists = pa.ListArray.from_arrays(np.arange(0, rows + 1, 2, np.int32), column)
+    path = tmp_path / "words.parquet"
+    # How much lists of strings take in batches is known less well.
+    for table, more in ((pa.table({"word": column}), 0), (pa.table({"words": lists}), MIB)):
+        pq.write_table(table, path, row_group_size=rows, dictionary_pagesize_limit=1 << 28)
+        arguments = {"batch_size": 1024, "num_threads": 1}
+        with forebay.Loader(path, memory_limit="1GiB", **arguments) as loader:
+            limit = loader.plan().least_memory_bytes + more
+        with forebay.Loader(path, memory_limit=limit, **arguments) as loader:
+            assert sum(1 for _ in loader) == len(loader)
+            stats = loader.stats()
+        assert stats.peak_bytes <= limit
+        assert stats.foreign_bytes == 0
+
+
 def test_a_larger_limit_buys_larger_pieces(quarter_sets: dict[str, Path]) -> None:
     pieces = []
     for limit in ("128MiB", "192MiB", "1GiB"):

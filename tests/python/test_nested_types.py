@@ -340,6 +340,16 @@ def test_pandas_batches_are_frames_of_the_rows() -> None:
     assert loader.stats().charged_bytes == 0
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.binary(3)), pa.large_list(pa.list_(pa.decimal32(7, 1)))])
+def test_what_pandas_cannot_hold_is_refused_at_construction(kind: pa.DataType) -> None:
+    table = pa.table({"id": [1], "odd": pa.array([[]], kind)})
+    with pytest.raises(forebay.UnsupportedError, match="'odd' has type .*list.* to pandas") as refused:
+        forebay.Loader(table, batch_size=1, batch_format="pandas")
+    assert isinstance(refused.value.__cause__, pa.ArrowNotImplementedError)
+    with forebay.Loader(table, batch_size=1, batch_format="pandas", columns=["id"]) as loader:
+        assert next(iter(loader))["id"].tolist() == [1]
+
+
 def test_pandas_that_is_missing_is_said_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"forebay\[pandas\]"):

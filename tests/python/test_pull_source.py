@@ -351,7 +351,10 @@ def test_a_block_of_other_types_than_announced_is_refused() -> None:
 
     with (
         forebay.Loader(pa.RecordBatchReader.from_batches(SCHEMA, blocks()), batch_size=5) as loader,
-        pytest.raises(forebay.SourceError, match="'id' of a block is int32, the stream announced int64"),
+        pytest.raises(
+            forebay.SourceError,
+            match="'id' of the block that begins with row 10 is int32, the stream announced int64",
+        ),
     ):
         list(loader)
 

@@ -69,10 +69,30 @@ static PyObject *put_before(PyObject *place, const char **separator, PyObject *m
     return together;
 }
 
+/* Exceptions that mean something by themselves to whoever catches them: they must not look like ours. */
+static bool cause_needs_wrapping(PyObject *cause)
+{
+    return cause && (PyErr_GivenExceptionMatches(cause, PyExc_MemoryError) ||
+                     PyErr_GivenExceptionMatches(cause, PyExc_StopIteration) ||
+                     !PyErr_GivenExceptionMatches(cause, PyExc_Exception));
+}
+
+/* text: [move] what such a cause says, which by itself may be nothing, or a bare number. */
+static PyObject *wrapped_message(PyObject *cause, PyObject *text)
+{
+    PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(cause), "__name__");
+    const char *separator = PyUnicode_GetLength(text) > 0 ? ": " : "";
+    PyObject *message = name ? PyUnicode_FromFormat("the source raised %U%s%U", name, separator, text) : NULL;
+    Py_XDECREF(name);
+    Py_DECREF(text);
+    return message;
+}
+
 /* What the cause says, where there is one with words: the core has only what is left of it after a foreign stream. */
 static PyObject *own_message(const struct fb_error *error, PyObject *cause)
 {
     PyObject *text = cause ? PyObject_Str(cause) : NULL;
+    if (text && cause_needs_wrapping(cause)) return wrapped_message(cause, text);
     if (text && PyUnicode_GetLength(text) > 0) return text;
     PyErr_Clear();
     Py_XDECREF(text);
@@ -97,14 +117,6 @@ static PyObject *number_or_none(bool is_known, uint64_t number)
 {
     if (is_known) return PyLong_FromUnsignedLongLong(number);
     Py_RETURN_NONE;
-}
-
-/* Exceptions that mean something by themselves to whoever catches them: they must not look like ours. */
-static bool cause_needs_wrapping(PyObject *cause)
-{
-    return cause && (PyErr_GivenExceptionMatches(cause, PyExc_MemoryError) ||
-                     PyErr_GivenExceptionMatches(cause, PyExc_StopIteration) ||
-                     !PyErr_GivenExceptionMatches(cause, PyExc_Exception));
 }
 
 /* Which class a code is; *attributes: [out: a new reference] the keywords of its constructor, NULL with an exception. */

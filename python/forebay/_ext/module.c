@@ -37,11 +37,37 @@ static PyObject *after_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     struct fb__py_state *state = PyModule_GetState(module);
     PyThread_release_lock(state->fork_lock);
+    if (fb__py_is_own(state->process)) Py_RETURN_NONE;
     state->process = getpid(); /* what a parent made is not its child's own */
+    atomic_store(&state->attached_count, 0);
+    if (PySet_Clear(state->threads) < 0) return NULL;
     Py_RETURN_NONE;
 }
 
 /* ---- the end of Python ---- */
+
+/* How long threads that were left behind in Python code may take to come out of it at the end. */
+static const PY_TIMEOUT_T LEAVE_US = 250 * 1000;
+
+/*
+ * Raises SystemExit in reader threads that are still inside Python code of a source, and waits for them a moment. One
+ * that Python's end finds running would be ended where it stands, in the middle of the Arrow library's frames, and
+ * that ends the process by SIGABRT. Those that sleep or wait in there stay where they are.
+ */
+static void end_source_code(struct fb__py_state *state)
+{
+    if (atomic_load(&state->attached_count) == 0) return;
+    PyObject *threads = PySequence_List(state->threads);
+    for (Py_ssize_t i = 0; threads && i < PyList_Size(threads); i++) {
+        unsigned long thread = PyLong_AsUnsignedLong(PyList_GetItem(threads, i));
+        (void)PyThreadState_SetAsyncExc(thread, PyExc_SystemExit);
+    }
+    Py_XDECREF(threads);
+    PyErr_Clear();
+    PyThreadState *thread = PyEval_SaveThread();
+    (void)PyThread_acquire_lock_timed(state->threads_left, LEAVE_US, 0);
+    PyEval_RestoreThread(thread);
+}
 
 PyDoc_STRVAR(close_open_loaders_doc, "_close_open_loaders()\n--\n\n"
                                      "Close every loader that is still open; after it no reader thread enters Python.");
@@ -68,6 +94,7 @@ static PyObject *close_open_loaders(PyObject *module, PyObject *Py_UNUSED(ignore
         }
     }
     atomic_store(&state->is_exiting, true);
+    end_source_code(state);
     Py_RETURN_NONE;
 }
 
@@ -148,10 +175,14 @@ static int module_exec(PyObject *module)
     state->process = getpid();
     state->interpreter = PyInterpreterState_Get();
     state->fork_lock = PyThread_allocate_lock();
-    if (!state->fork_lock) {
+    state->threads_left = PyThread_allocate_lock();
+    if (!state->fork_lock || !state->threads_left) {
         PyErr_NoMemory();
         return -1;
     }
+    (void)PyThread_acquire_lock(state->threads_left, WAIT_LOCK); /* nobody else has it */
+    state->threads = PySet_New(NULL);
+    if (!state->threads) return -1;
     state->bool_dtype = PyArray_DescrFromType(NPY_BOOL);
     if (!state->bool_dtype) return -1;
     if (find_errors(state) < 0) return -1;
@@ -203,7 +234,9 @@ static void module_free(void *module)
     Py_CLEAR(state->unsupported_error);
     Py_CLEAR(state->forked_loader_error);
     Py_CLEAR(state->bool_dtype);
+    Py_CLEAR(state->threads);
     if (state->fork_lock) PyThread_free_lock(state->fork_lock);
+    if (state->threads_left) PyThread_free_lock(state->threads_left);
 }
 
 PyDoc_STRVAR(stream_source_doc,

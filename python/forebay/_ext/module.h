@@ -61,14 +61,17 @@ struct fb__py_state {
     PyArray_Descr *bool_dtype;
     PyInterpreterState *interpreter;
     PyThread_type_lock fork_lock;
+    PyThread_type_lock threads_left; /* let go of as the last reader thread leaves Python at its end */
 
     /* guarded by the GIL */
     pid_t process;                      /* this one; a hook sets it anew in a child of fork() */
     struct fb__py_loader *open_loaders; /* those not closed, the youngest first; not counted */
     unsigned long exit_thread;          /* the one that runs the hook of Python's end, from its start on; 0 before */
+    PyObject *threads;                  /* a set: ids of reader threads that may be in Python code of a source */
 
     /* Set once Python is about to end: from then on no reader thread enters it. */
     atomic_bool is_exiting;
+    _Atomic uint32_t attached_count; /* reader threads that are Python's too */
 };
 
 /*

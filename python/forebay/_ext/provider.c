@@ -156,9 +156,30 @@ static bool attach(struct fb__py_state *state)
 {
     if (PyGILState_GetThisThreadState()) return false;
     (void)PyThread_acquire_lock(state->fork_lock, WAIT_LOCK);
-    (void)PyThreadState_New(state->interpreter); /* where it fails PyGILState_Ensure() tries again, and says so */
+    PyThreadState *thread_state = PyThreadState_New(state->interpreter);
+    if (thread_state)
+        atomic_fetch_add(&state->attached_count, 1); /* else PyGILState_Ensure() tries again, and says so */
     PyThread_release_lock(state->fork_lock);
     return true;
+}
+
+/* Notes that this thread, which has the GIL, may be inside code of a source, or that it is not any more. */
+static void note_thread(struct fb__py_state *state, bool is_inside)
+{
+    PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (thread && is_inside)
+        (void)PySet_Add(state->threads, thread);
+    else if (thread)
+        (void)PySet_Discard(state->threads, thread);
+    Py_XDECREF(thread);
+    PyErr_Clear(); /* without the note the thread is left where it is when Python ends */
+}
+
+/* This thread does not enter Python again, or makes itself known anew. */
+static void note_left(struct fb__py_state *state)
+{
+    bool is_last = atomic_fetch_sub(&state->attached_count, 1) == 1;
+    if (is_last && atomic_load(&state->is_exiting)) PyThread_release_lock(state->threads_left);
 }
 
 static void detach(struct fb__py_state *state)
@@ -166,11 +187,13 @@ static void detach(struct fb__py_state *state)
     PyThreadState *thread_state = PyGILState_GetThisThreadState();
     if (!thread_state) return;
     PyEval_RestoreThread(thread_state);
+    note_thread(state, false);
     PyThreadState_Clear(thread_state);
     (void)PyEval_SaveThread();
     (void)PyThread_acquire_lock(state->fork_lock, WAIT_LOCK);
     PyThreadState_Delete(thread_state);
     PyThread_release_lock(state->fork_lock);
+    note_left(state);
 }
 
 static PyObject *column_tuple(const uint32_t *columns, uint32_t column_count)
@@ -225,6 +248,7 @@ static int open_unit(void *context, uint64_t unit, const uint32_t *columns, uint
     if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, (int64_t)unit, "Python is shutting down");
     (void)attach(self->state);
     PyGILState_STATE gil = PyGILState_Ensure();
+    note_thread(self->state, true);
     PyObject *object = self->object;
     Py_XINCREF(object);
     int code;
@@ -249,6 +273,7 @@ static int open_stream(void *context, struct ArrowArrayStream *out, struct fb_er
     if (!can_enter_python(self)) return fb__py_fail(error, ECANCELED, 0, "Python is shutting down");
     (void)attach(self->state);
     PyGILState_STATE gil = PyGILState_Ensure();
+    note_thread(self->state, true);
     PyObject *object = self->object;
     Py_XINCREF(object);
     int code = object ? take_opened(self, PyObject_CallMethod(object, "open_stream", NULL), 0, out, error)
@@ -281,7 +306,10 @@ static uint64_t allocated_bytes(void *context)
 static void leave(void *context)
 {
     struct provider *self = context;
-    if (can_enter_python(self)) detach(self->state);
+    if (can_enter_python(self))
+        detach(self->state);
+    else if (PyGILState_GetThisThreadState()) /* Python's end lets its state go */
+        note_left(self->state);
 }
 
 static void release_context(void *context)
