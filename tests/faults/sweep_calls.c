@@ -272,6 +272,8 @@ static void begin_life(struct life *life, uint32_t thread_count)
         .fill_value_count = life->what->has_fill_values ? 1 + (uint32_t)life->world->kind->has_text : 0,
     };
     world_set_options(life->world, life->what->is_exported, &life->options);
+    /* A warm batch that could not be made larger has no memory left. */
+    if (life->options.batch_rows == 0) life->world->is_booked_ahead = true;
     bool is_at_least = life->what->is_at_least && life->world->kind->is_exact;
     if (is_at_least) life->options.memory_limit_bytes = least_limit(life);
     life->hold_count = is_at_least ? 1 : HELD_MOST;

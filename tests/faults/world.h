@@ -49,6 +49,7 @@ struct world {
     struct fb_parquet_chunk chunks[WORLD_UNITS_MAX];
     struct nested nested;
     bool is_exported;
+    bool is_booked_ahead;        /* batches, idle and held, may book bytes that they do not have now */
     struct ArrowSchema schema;   /* of what is exported; released: none yet */
     int64_t schema_bytes;        /* that the system gave for it: the caller's, and booked nowhere */
     int64_t expected_releases; /* of contexts, by the library */
@@ -427,6 +428,7 @@ static inline void world_set_options(struct world *world, bool is_exported, stru
     bool has_nulls = options->null_policy != FB_NULLS_ERROR || world->is_exported;
     world->script.gives_nulls = has_nulls && options->fill_value_count == 0;
     if (!world->kind->is_nested) return;
+    world->is_booked_ahead = true; /* for lists to come, until it is settled how much of what there is */
     options->fill_value_count = 0;
     options->column_options = &dictionary;
     options->column_option_count = !world->is_exported;
@@ -439,12 +441,11 @@ static inline int64_t world_expected_charge(const struct world *world)
     return fault_live_bytes() - world->schema_bytes + (int64_t)world->kind->context_bytes;
 }
 
-/* Whether these bytes are in the books where there are live_bytes: batches of nested columns book, idle and held, what
- * the lists to come may take, before it is settled how much of what. */
+/* Whether these bytes are in the books where there are live_bytes. */
 static inline bool world_is_booked(const struct world *world, uint64_t charged_bytes, int64_t live_bytes)
 {
-    if ((int64_t)charged_bytes == live_bytes || (world->kind->is_nested && (int64_t)charged_bytes > live_bytes))
-        return true;
+    if ((int64_t)charged_bytes == live_bytes) return true;
+    if (world->is_booked_ahead && (int64_t)charged_bytes > live_bytes) return true;
     fprintf(stderr, "%s: %" PRIu64 " bytes are booked, %" PRId64 " are there\n", world->kind->name, charged_bytes,
             live_bytes);
     return false;
