@@ -26,9 +26,9 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("program", "arguments", "least_cases"),
     [
-        ("sweep_loader.py", "4", 150),
-        ("sweep_limits.py", "20 12", 150),
-        ("sweep_objects.py", "3", 200),
+        ("sweep_loader.py", "11", 150),
+        ("sweep_limits.py", "10 6", 150),
+        ("sweep_objects.py", "7", 200),
         ("sweep_files.py", "17", 250),
     ],
 )
