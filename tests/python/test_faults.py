@@ -29,7 +29,7 @@ pytestmark = [
         ("sweep_loader.py", "11", 150),
         ("sweep_limits.py", "10 6", 150),
         ("sweep_objects.py", "7", 200),
-        ("sweep_files.py", "17", 250),
+        ("sweep_files.py", "23", 250),
     ],
 )
 def test_each_failure_and_each_limit_is_an_error_or_does_no_harm(
