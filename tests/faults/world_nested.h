@@ -10,7 +10,7 @@
 
 #define NESTED_UNITS_MAX 12
 #define NESTED_UNIT_ROWS_MAX 250 /* arrow_maker.h makes no more runs than for these */
-#define NESTED_CHECK_EVERY 5     /* rows: all of them take too long in thousands of lives */
+#define NESTED_CHECK_EVERY 13    /* rows: all of them take too long in thousands of lives */
 
 static const char *const nested_types[] = {
     "+l(item=i)", "+l(item=u)", "+s(a=l;b=u)", "s[u]", "+r(run_ends=i;values=l)", "vu", "+vl(item=s)",
