@@ -90,6 +90,7 @@ int main(int argument_count, char **arguments)
     bool has_seed = argument_count > 1 && strcmp(arguments[1], "random") != 0;
     uint64_t seed = has_seed ? strtoull(arguments[1], NULL, 10) : fb__clock_ns();
     uint64_t round_count = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : 40;
+    uint64_t case_count = 0;
     printf("  seed %" PRIu64 "\n", seed);
     fflush(stdout);
     for (uint64_t round = 0; round < round_count; round++) {
@@ -118,9 +119,10 @@ int main(int argument_count, char **arguments)
             world_begin(&world, &world_kinds[kind], unit_rows, unit_count);
             world_set_options(&world, is_exported, &own);
             run_world(&world, &own);
+            case_count++;
             world_end(&world);
         }
     }
-    printf("cases: %" PRIu64 "\n", round_count * WORLD_KIND_COUNT);
+    printf("cases: %" PRIu64 "\n", case_count);
     return 0;
 }
