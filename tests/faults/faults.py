@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 SHORT, END = -1, -2  # in place of an errno code, for READ
 FOR_EVER = -1
@@ -107,8 +108,63 @@ def table(first: int, rows: int) -> pa.Table:
     )
 
 
-def check_batch(batch: dict[str, Any]) -> np.ndarray:
+def nested_table(first: int, rows: int) -> pa.Table:
+    """As table(), and columns that are nested or have few values."""
+    ids = range(first, first + rows)
+    return pa.table(
+        {
+            "id": np.arange(first, first + rows),
+            "tags": pa.array([[number] * (number % 3) for number in ids]),
+            "words": pa.array([[f"word {number}"] * (number % 2) for number in ids]),
+            "point": pa.array([{"x": number, "y": f"row {number}"} for number in ids]),
+            "kind": pa.array([f"kind {number % 5}" for number in ids]),
+        }
+    )
+
+
+PART_ROWS = 500
+
+
+def write_partitioned(folder: str, data: pa.Table, row_group_rows: int) -> str:
+    """The table's rows in folders part=0, part=1, ... of PART_ROWS rows each; returns the folder of those."""
+    for first in range(0, data.num_rows, PART_ROWS):
+        part = Path(folder, "parts", f"part={first // PART_ROWS}")
+        part.mkdir(parents=True)
+        pq.write_table(data.slice(first, PART_ROWS), part / "data.parquet", row_group_size=row_group_rows)
+    return f"{folder}/parts"
+
+
+def _strings(ids: np.ndarray, form: str) -> list[str]:
+    return [form.format(number) for number in ids]
+
+
+def _lists(pair: tuple[Any, np.ndarray]) -> list[list[Any]]:
+    values, offsets = pair
+    flat = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
+    return [flat[begin:end] for begin, end in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
+def _kinds(column: Any) -> list[str]:
+    if not isinstance(column, tuple):
+        return column.to_pylist()
+    codes, values = column
+    return [values.to_pylist()[code] for code in codes]
+
+
+def _check_rows(rows: list[dict[str, Any]]) -> np.ndarray:
+    """Rows of a record batch or data frame, one after the other."""
+    make = nested_table if "tags" in rows[0] else table
+    expected = make(rows[0]["id"], len(rows)).select(list(rows[0])).to_pylist()
+    assert rows == expected, (rows, expected)
+    return np.array([row["id"] for row in rows])
+
+
+def check_batch(batch: Any) -> np.ndarray:
     """Every column says the same as "id" (or, without it, as "name"); returns the numbers."""
+    if isinstance(batch, pa.RecordBatch):
+        return _check_rows(batch.to_pylist())
+    if not isinstance(batch, dict):
+        return _check_rows(pa.RecordBatch.from_pandas(batch, preserve_index=False).to_pylist())
     if "id" in batch:
         ids = batch["id"]
     else:
@@ -119,7 +175,16 @@ def check_batch(batch: dict[str, Any]) -> np.ndarray:
         expected = np.repeat(ids, 4).astype(np.float32).reshape(-1, 4)
         assert np.array_equal(batch["embedding"], expected), "wrong lists"
     if "name" in batch:
-        assert batch["name"].to_pylist() == [f"row {number}" for number in ids], "wrong strings"
+        assert batch["name"].to_pylist() == _strings(ids, "row {}"), "wrong strings"
+    if "tags" in batch:
+        assert _lists(batch["tags"]) == [[number] * (number % 3) for number in ids], "wrong lists"
+        assert _lists(batch["words"]) == [[f"word {number}"] * (number % 2) for number in ids], "wrong words"
+        assert np.array_equal(batch["point.x"], ids) and batch["point.y"].to_pylist() == _strings(
+            ids, "row {}"
+        )
+        assert _kinds(batch["kind"]) == _strings(ids % 5, "kind {}"), "wrong kinds"
+    if "part" in batch:
+        assert np.array_equal(batch["part"], ids // PART_ROWS), "wrong folders"
     return np.array(ids)
 
 

@@ -26,6 +26,8 @@ static const struct shape shapes[] = {
     {250, 2, FB_PREFETCH_ADAPTIVE, true, FB_NULLS_MASK, 3, {700, 1500, 40}},
     {33, 3, 0, false, FB_NULLS_FILL, 6, {5, 100, 100, 1, 2500, 100}},
     {3000, 2, 4, true, FB_NULLS_ERROR, 3, {2500, 2500, 2500}},
+    {0, 2, 1, true, FB_NULLS_MASK, 5, {100, 0, 130, 1, 60}},
+    {40, 3, 0, false, FB_NULLS_FILL, 12, {3, 10, 1, 20, 0, 7, 30, 2, 2, 2, 90, 5}},
 };
 #define SHAPE_COUNT (sizeof shapes / sizeof *shapes)
 
@@ -66,19 +68,19 @@ static void check_refused(struct sweep *sweep, uint64_t limit_bytes)
 /* An epoch as a for loop has it: one batch is held while the next is fetched. */
 static int run_epoch(struct sweep *sweep, struct fb_loader *loader, struct fb_error *error)
 {
-    struct fb_batch *held = NULL, *batch;
+    struct world_held held = {0}, taken;
+    struct fb_batch *batch;
     uint64_t rows = 0, number = 0;
     int code;
     CHECK_EQUAL(fb_loader_begin_epoch(loader, FB_NO_DEADLINE, error), 0);
     while ((code = fb_loader_next(loader, fb__clock_ns() + 30 * FB__SECOND_NS, false, &batch, error)) == 0 && batch) {
-        CHECK(script_check_batch(batch, sweep->options.batch_rows, sweep->world.kind->has_text));
         if (sweep->options.preserve_order) CHECK_EQUAL(fb_batch_index(batch), number);
         number++;
-        rows += fb_batch_rows(batch);
-        fb_batch_release(held);
-        held = batch;
+        rows += world_take(&sweep->world, batch, sweep->options.batch_rows, &taken);
+        world_let_go(&held);
+        held = taken;
     }
-    fb_batch_release(held);
+    world_let_go(&held);
     if (code == 0) CHECK_EQUAL(rows, sweep->world.script.rows);
     return code;
 }
@@ -92,11 +94,14 @@ static uint64_t run_at(struct sweep *sweep, uint64_t limit_bytes)
     int code = create(sweep, limit_bytes, &loader, &error);
     if (code) fprintf(stderr, "%s\n", error.message);
     CHECK_EQUAL(code, 0);
-    for (int epoch = 0; epoch < 2 && code == 0; epoch++) code = run_epoch(sweep, loader, &error);
+    CHECK_EQUAL(world_export_schema(&sweep->world, loader, &error), 0);
+    for (int epoch = 0; epoch < (sweep->world.kind->is_once ? 1 : 2) && code == 0; epoch++)
+        code = run_epoch(sweep, loader, &error);
     CHECK_EQUAL(fb_loader_close(loader, FB_NO_DEADLINE, NULL, &stats), 0);
     CHECK_EQUAL(stats.charged_bytes, 0);
     CHECK(stats.peak_bytes <= limit_bytes);
-    CHECK(fault_peak_bytes() <= (int64_t)stats.peak_bytes);
+    CHECK(world_is_below(&sweep->world, stats.peak_bytes));
+    world_release_schema(&sweep->world);
     world_check_empty(&sweep->world);
     sweep->case_count++;
     if (code == 0) return 0;
@@ -120,7 +125,9 @@ static void check_completes(struct sweep *sweep, uint64_t limit_bytes)
         CHECK(!sweep->world.kind->is_exact);
         CHECK(round < ROUNDS_MOST);
         if (round > 0) sweep->told_too_low_count++;
-        needed_bytes = required_bytes;
+        /* As a user would who was told a few bytes more for the third time. */
+        bool is_slow = sweep->world.kind->has_no_estimate && round >= 2;
+        needed_bytes = required_bytes + (is_slow ? required_bytes / 8 : 0);
     }
     if (needed_bytes > sweep->most_needed_bytes && limit_bytes == sweep->least_bytes)
         sweep->most_needed_bytes = needed_bytes;
@@ -140,6 +147,7 @@ static uint64_t run_shape(const struct world_kind *kind, const struct shape *sha
     struct fb_loader *loader;
     struct fb_error error;
     world_begin(&sweep.world, kind, shape->unit_rows, shape->unit_count);
+    world_set_options(&sweep.world, false, &sweep.options);
     CHECK_EQUAL(create(&sweep, 0, &loader, &error), ENOBUFS);
     sweep.least_bytes = error.required_bytes;
     uint64_t stride = 1 + sweep.least_bytes / step_count;
@@ -172,7 +180,8 @@ int main(int argument_count, char **arguments)
     uint64_t case_count = 0;
     for (size_t kind = 0; kind < WORLD_KIND_COUNT; kind++)
         for (size_t shape = 0; shape < SHAPE_COUNT; shape++)
-            case_count += run_shape(&world_kinds[kind], &shapes[shape], step_count, &dice);
+            if (world_takes(&world_kinds[kind], shapes[shape].unit_rows, shapes[shape].unit_count))
+                case_count += run_shape(&world_kinds[kind], &shapes[shape], step_count, &dice);
     printf("cases: %" PRIu64 "\n", case_count);
     return 0;
 }

@@ -94,6 +94,7 @@ def cases(folder: str) -> list[Case]:
     """The sources: a further one is a line here."""
     data, path = faults.table(0, ROWS), f"{folder}/data.parquet"
     pq.write_table(data, path, row_group_size=700)
+    nested, parts = faults.nested_table(0, ROWS), faults.write_partitioned(folder, data, 300)
     one, two = {"batch_size": 128, "num_threads": 1}, {"batch_size": 300, "num_threads": 2}
     return [
         Case("table, fixed width", data, True, {**one, "columns": FIXED}),
@@ -108,6 +109,11 @@ def cases(folder: str) -> list[Case]:
             "function of streams", lambda: data.to_reader(150), False, {"batch_size": 100, "columns": FIXED}
         ),
         Case("Parquet, both, 2 threads", path, False, two),
+        Case("function of a generator", lambda: iter(data.to_batches(150)), False, {"batch_size": None}),
+        Case("nested", nested, False, {**two, "dtypes": {"kind": "dictionary"}}),
+        Case("nested, pyarrow", nested, False, {**two, "batch_format": "pyarrow"}),
+        Case("nested, pandas", nested, False, {**one, "batch_format": "pandas"}),
+        Case("folders", parts, False, {**two, "columns": [*FIXED, "part"]}),
     ]
 
 

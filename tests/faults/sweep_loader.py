@@ -159,7 +159,8 @@ def cases(folder: str) -> list[Case]:
     """The sources: a further one is a line here."""
     data = faults.table(0, ROWS)
     pq.write_table(data, f"{folder}/data.parquet", row_group_size=250)
-    path = f"{folder}/data.parquet"
+    path, parts = f"{folder}/data.parquet", faults.write_partitioned(folder, data, 250)
+    nested, two = faults.nested_table(0, ROWS), {"batch_size": 100, "num_threads": 2}
     return [
         Case("table", data, {"batch_size": 64, "num_threads": 1}, is_charged_exactly=True),
         Case(
@@ -169,6 +170,16 @@ def cases(folder: str) -> list[Case]:
         Case("Parquet, by pyarrow", path, {"batch_size": 64, "num_threads": 1, "columns": ["name"]}),
         Case("function of streams", lambda: data.to_reader(150), {"batch_size": 100, "prefetch_batches": 1}),
         Case("Parquet, both, 3 threads", path, {"batch_size": 100, "num_threads": 3, "prefetch_batches": 0}),
+        Case("list of batches", data.to_batches(150), {"batch_size": 100, "columns": FIXED}),
+        Case(
+            "function of a generator",
+            lambda: (block for block in nested.to_batches(130)),
+            {"batch_size": None},
+        ),
+        Case("nested", nested, {**two, "dtypes": {"kind": "dictionary"}}),
+        Case("nested, pyarrow", nested, {**two, "batch_format": "pyarrow"}),
+        Case("nested, pandas", nested, {**two, "batch_format": "pandas"}),
+        Case("folders", parts, {**two, "columns": [*FIXED, "part"]}),
     ]
 
 

@@ -199,6 +199,19 @@ def file_heads(root: Path) -> Violations:
             yield f"{path.relative_to(root)}:1: begins without a comment that says what the file is for"
 
 
+def failures_are_swept(root: Path) -> Violations:
+    """Every public function that can fail is called in the sweeps that make it fail."""
+    header = root / "include/forebay/forebay.h"
+    if not header.exists():
+        return
+    code = code_only(header.read_text())
+    swept = "".join(code_only(path.read_text()) for path in files(root, "tests/faults", ".c .h"))
+    for match in re.finditer(r"\bFB_MUST_CHECK\s+[\w\s*]*?\b(fb_\w+)\(", code):
+        if not re.search(rf"\b{match[1]}\(", swept):
+            place = f"{header.relative_to(root)}:{line_of(code, match.start(1))}"
+            yield f"{place}: {match[1]}() can fail and is called nowhere in tests/faults: see world.h there"
+
+
 def nothing_unfinished(root: Path) -> Violations:
     """Work is finished, or it is not there."""
     pattern = re.compile(rf"\b(?:{'|'.join(UNFINISHED_WORDS)})\b")
@@ -234,6 +247,7 @@ TREE_RULES: list[Callable[[Path], Violations]] = [
     no_ending_or_printing,
     no_typedef_of_structs,
     file_heads,
+    failures_are_swept,
     nothing_unfinished,
     built_files,
 ]

@@ -93,6 +93,12 @@ VIOLATIONS = [
     (lint.no_typedef_of_structs, "src/base/x.h", "/* X. */\ntypedef struct x x_t;\n", "typedef"),
     (lint.file_heads, "src/base/x.c", "#include <stdio.h>\n", "begins without a comment"),
     (lint.file_heads, "python/forebay/x.py", "import os\n", "begins without a comment"),
+    (
+        lint.failures_are_swept,
+        "include/forebay/forebay.h",
+        "/* X. */\nFB_API FB_MUST_CHECK void *fb_noun_verb(int noun);\n",
+        "forebay.h:2: fb_noun_verb()",
+    ),
     (lint.nothing_unfinished, "src/base/x.c", f"/* {UNFINISHED}: later. */\n", UNFINISHED),
     (lint.nothing_unfinished, "README.md", f"# Title\n{UNFINISHED}\n", "README.md:2"),
     (lint.built_files, "src/base/x.c", "/* X. */\n", "not named in src/base/meson.build"),

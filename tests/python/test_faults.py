@@ -26,10 +26,10 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("program", "arguments", "least_cases"),
     [
-        ("sweep_loader.py", "4", 150),
-        ("sweep_limits.py", "20 12", 150),
-        ("sweep_objects.py", "3", 200),
-        ("sweep_files.py", "17", 250),
+        ("sweep_loader.py", "11", 150),
+        ("sweep_limits.py", "10 6", 150),
+        ("sweep_objects.py", "7", 200),
+        ("sweep_files.py", "23", 250),
     ],
 )
 def test_each_failure_and_each_limit_is_an_error_or_does_no_harm(

@@ -26,6 +26,7 @@ struct script {
     uint64_t rows;
     uint64_t fail_row;               /* of the epoch; UINT64_MAX: none */
     bool has_text;
+    bool gives_nulls;                /* empty texts are nulls where a source can say so */
     uint64_t text_bytes;             /* not 0: of every text, at most 127 */
     /* of a pulled source */
     uint64_t end_block;              /* the stream ends before it; UINT64_MAX: after the last */
