@@ -23,6 +23,7 @@ struct hostile_outcome {
 struct hostile {
     const char *type, *what;
     struct ArrowSchema *schema;
+    const struct ArrowSchema *reader; /* what the reference is read by, where schema may be broken; NULL: schema */
     struct ArrowArray *blocks;    /* moved as they are taken */
     struct ArrowArray *reference; /* the same once more, kept by the caller: a stream's blocks die early */
     uint64_t block_count;
@@ -70,6 +71,11 @@ static inline const struct ArrowArray *hostile_find(const struct hostile *hostil
     return NULL;
 }
 
+static inline const struct ArrowSchema *hostile_reader(const struct hostile *hostile)
+{
+    return hostile->reader != NULL ? hostile->reader : hostile->schema;
+}
+
 static inline void hostile_check_dense(const struct hostile *hostile, const struct fb_batch *batch, uint64_t first_row)
 {
     struct reference_text expected = {0}, actual = {0};
@@ -81,7 +87,7 @@ static inline void hostile_check_dense(const struct hostile *hostile, const stru
             const struct ArrowArray *block = hostile_find(hostile, &row);
             reference_clear(&expected);
             reference_clear(&actual);
-            reference_value(&expected, hostile->schema->children[column], block->children[column],
+            reference_value(&expected, hostile_reader(hostile)->children[column], block->children[column],
                             (uint64_t)block->offset + row, false, REFERENCE_DENSE);
             reference_batch(&actual, batch, &view, i);
             hostile_compare(hostile, &expected, &actual, first_row + i);
@@ -107,7 +113,7 @@ static inline void hostile_check_arrow(const struct hostile *hostile, const stru
             const struct ArrowArray *block = hostile_find(hostile, &row);
             reference_clear(&expected);
             reference_clear(&actual);
-            reference_value(&expected, hostile->schema->children[column], block->children[column],
+            reference_value(&expected, hostile_reader(hostile)->children[column], block->children[column],
                             (uint64_t)block->offset + row, false, REFERENCE_ARROW);
             reference_value(&actual, schema.children[column], array.children[column], (uint64_t)i, false,
                             REFERENCE_ARROW);
@@ -231,6 +237,74 @@ static inline struct hostile_outcome hostile_run_stream(const struct hostile *ho
         CHECK_EQUAL(stream.releases, 1);
     }
     if (stream.given.release != NULL) stream.given.release(&stream.given);
+    if (outcome.code != 0) hostile_check_error(hostile, outcome.code, &outcome.error);
+    return outcome;
+}
+
+/* ---- a stream of unknown length -------------------------------------------------------------------------------- */
+
+/* Schemas that streams have lent and that were not given back. */
+static int64_t hostile_lent;
+
+static inline void hostile_take_back(struct ArrowSchema *schema)
+{
+    hostile_lent--;
+    schema->release = NULL;
+}
+
+/* The schema as often as it is asked for. */
+static inline int hostile_lend_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out)
+{
+    const struct fixture_stream_parts *parts = stream->private_data;
+    *out = parts->schema;
+    out->release = hostile_take_back;
+    hostile_lent++;
+    return 0;
+}
+
+static inline struct ArrowArrayStream hostile_make_stream(struct hostile_stream *stream)
+{
+    struct ArrowArrayStream out = fixture_stream(stream->given, 0, "no more");
+    out.get_schema = hostile_lend_schema;
+    stream->given.release = NULL;
+    for (uint64_t i = 0; i < stream->hostile->block_count; i++) {
+        fixture_add_block(&out, stream->hostile->blocks[i]);
+        stream->hostile->blocks[i].release = NULL;
+    }
+    return out;
+}
+
+static inline int hostile_open_pull(void *context, struct ArrowArrayStream *out, struct fb_error *error)
+{
+    (void)error;
+    *out = hostile_make_stream(context);
+    return 0;
+}
+
+/*
+ * The same blocks as a stream of unknown length: once as the whole source (is_whole), else opened by a callback. given:
+ * as above. Blocks that were not asked for stay the caller's.
+ */
+static inline struct hostile_outcome hostile_run_pull(const struct hostile *hostile, bool is_whole,
+                                                      struct ArrowSchema given)
+{
+    struct hostile_outcome outcome = {0};
+    struct hostile_stream stream = {.hostile = hostile, .given = given};
+    const struct fb_pull_source_callbacks callbacks = {.open = hostile_open_pull, .release = hostile_release};
+    struct ArrowArrayStream whole = {.release = NULL};
+    if (is_whole) whole = hostile_make_stream(&stream);
+    struct fb_source *source;
+    outcome.code = is_whole ? fb_source_from_stream(&whole, &source, &outcome.error)
+                            : fb_source_from_pull(hostile->schema, &callbacks, &stream, &source, &outcome.error);
+    CHECK_EQUAL(stream.releases, 0);
+    CHECK((whole.release != NULL) == (is_whole && outcome.code != 0));
+    if (outcome.code == 0) {
+        hostile_read(hostile, source, &outcome);
+        CHECK_EQUAL(stream.releases, !is_whole);
+    }
+    if (whole.release != NULL) whole.release(&whole);
+    if (stream.given.release != NULL) stream.given.release(&stream.given);
+    CHECK_EQUAL(hostile_lent, 0);
     if (outcome.code != 0) hostile_check_error(hostile, outcome.code, &outcome.error);
     return outcome;
 }

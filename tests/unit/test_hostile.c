@@ -1,6 +1,6 @@
 /*
  * Tests of the whole library against broken Arrow arrays: each way to break one, done to each array of blocks of every
- * type, through fb_source_from_blocks() and fb_source_from_streams(), in both storages.
+ * type, through every source that takes Arrow data, in both storages.
  */
 #include "arrow_types.h"
 #include "hostile_bench.h"
@@ -152,7 +152,7 @@ static bool drive(const char *type, uint64_t seed, size_t mutation, int node)
     snprintf(what, sizeof what, "%s, array %d, seed %d",
              mutation < MUTATION_COUNT ? mutations[mutation].name : "nothing broken", node, (int)seed);
     if (mutation == MUTATION_COUNT) verdict = RIGHT;
-    for (int door = 0; door < 3 && verdict != NOT_HERE; door++) {
+    for (int door = 0; door < 5 && verdict != NOT_HERE; door++) {
         struct blocks blocks;
         make_blocks(&schema, seed, mutation, node, &blocks);
         struct hostile hostile = {.type = type,
@@ -161,15 +161,17 @@ static bool drive(const char *type, uint64_t seed, size_t mutation, int node)
                                   .blocks = blocks.items,
                                   .reference = reference.items,
                                   .block_count = BLOCK_COUNT,
-                                  .storage = door == 1 ? FB_STORAGE_ARROW : FB_STORAGE_DENSE,
+                                  .storage = door % 3 == 1 ? FB_STORAGE_ARROW : FB_STORAGE_DENSE,
                                   .threads = 1 + seed % 2,
                                   .batch_rows = 1 + seed % 6,
                                   .null_policy = FB_NULLS_FILL};
         struct hostile_outcome outcome;
         if (door < 2) {
             outcome = hostile_run_blocks(&hostile);
-        } else {
+        } else if (door == 2) {
             outcome = hostile_run_stream(&hostile, blocks.rows, maker_column_schema(type));
+        } else {
+            outcome = hostile_run_pull(&hostile, door == 3, maker_column_schema(type));
         }
         drop_blocks(&blocks);
         bool is_other_length = door == 2 && outcome.code == EIO && verdict == EITHER;
