@@ -41,7 +41,7 @@ def make_forms(schema: pa.Schema, batch_format: str, dtypes: Mapping[str, str]) 
     """How batches of that format look. Raises UnsupportedError by column and type, ValueError for a wrong dtypes."""
     for name in dtypes:
         if name not in schema.names:
-            raise ValueError(unknown_column_message(name, schema.names, "dtypes: the chosen columns"))
+            raise ValueError(unknown_column_message(name, schema.names, "dtypes: the selection"))
     if batch_format == "numpy":
         return _numpy_forms(schema, dtypes)
     if batch_format == "pandas" and importlib.util.find_spec("pandas") is None:
@@ -162,7 +162,7 @@ def _check_supported(name: str, kind: pa.DataType) -> None:
 def _check_pandas(column: pa.Field) -> None:
     """Refuses what pyarrow does not make pandas' own, which its columns of no rows say as well."""
     try:
-        pa.schema([column]).empty_table().to_pandas(ignore_metadata=True)
+        pa.schema([column]).empty_table().to_pandas(ignore_metadata=True, use_threads=False)
     except pa.ArrowNotImplementedError as error:
         why = 'pyarrow does not convert it to pandas, but batch_format="pyarrow" has it'
         raise refuse(column.name, column.type, why) from error

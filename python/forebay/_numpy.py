@@ -61,7 +61,7 @@ def _fill_target(schema: pa.Schema, name: str) -> tuple[int, int, pa.DataType]:
         for place, (dotted, kind) in enumerate(_leaves(column.name, column))
     }
     if name not in leaves:
-        raise ValueError(unknown_column_message(name, list(leaves), "fill_value: the chosen columns"))
+        raise ValueError(unknown_column_message(name, list(leaves), "fill_value: the selection"))
     number, place, kind = leaves[name]
     element = kind
     while is_list(element) or pa.types.is_fixed_size_list(element):

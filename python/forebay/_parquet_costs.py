@@ -40,9 +40,9 @@ _LIST_ELEMENT_BYTES = 8.375
 _LIST_ROW_BYTES = 12
 # A decoded dictionary of strings: the bytes, and for each value an offset (4) and a pointer with a length (16).
 _DICTIONARY_ENTRY_BYTES = 20
-# Where the column is a dictionary in Arrow too: the reader has it in its decoder, in a table of what it has seen, in the
-# piece being made and in the one before, and its buffers grow by doubling. Measured: 5 times the bytes, and this much
-# for each value.
+# Where the column is a dictionary in Arrow too, the reader has it in its decoder, in a table of what it has seen, in
+# the piece being made and in the one before; buffers grow by doubling. Measured: 5 times the bytes, and this much for
+# each value.
 _ARROW_DICTIONARY_COPIES = 5
 _ARROW_DICTIONARY_ENTRY_BYTES = 100
 # Largest offsets and the growth of their buffers, for each row of a string column.

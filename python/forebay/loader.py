@@ -59,7 +59,7 @@ class Loader:
         dictionary-encoded or run-end encoded column is decoded.
         "pyarrow": a pyarrow.RecordBatch over the batch's memory, nulls kept; its types are those of `schema`.
         "pandas": a pandas.DataFrame made from that. What pandas copies for it is pandas' own and not counted; what it
-        does not copy, strings say, stays the batch's.
+        does not copy, strings say, stays the batch's. A type that it cannot hold is refused by column.
     memory_limit
         Bytes, as an int or as text such as "256MiB". None: 1 GiB, or an eighth of what the machine or its control
         group grants if that is less. Stack, Python objects and memory that the caller owned before are not counted.
@@ -214,7 +214,7 @@ class Loader:
             self._stream.close()
 
     def stats(self) -> Stats:
-        """A snapshot of the loader's figures, also while an epoch runs and after close()."""
+        """A snapshot of the loader's figures, also while an epoch runs; after close() the last ones."""
         return Stats.from_core(self._ext.stats(), self._bad_files)
 
     def plan(self) -> Plan:
