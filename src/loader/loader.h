@@ -45,6 +45,18 @@ struct fb_loader {
 
 void fb__loader_release(struct fb_loader *loader);
 
+/*
+ * The limit to name where bytes were refused in mid-epoch. What was missing is only what was met so far: at least an
+ * eighth is added, or whoever follows the advice would be refused again a few bytes further on.
+ */
+static inline uint64_t fb__loader_limit_to_try(const struct fb_error *error)
+{
+    uint64_t limit_bytes = error->limit_bytes;
+    uint64_t step_bytes = limit_bytes / 8 + 1;
+    uint64_t next_bytes = limit_bytes > UINT64_MAX - step_bytes ? UINT64_MAX : limit_bytes + step_bytes;
+    return error->required_bytes > next_bytes ? error->required_bytes : next_bytes;
+}
+
 /* Whether a consumer that finds everything stuck should stop waiting: at once, or, when it waits with patience, after
  * another batch was released and that has not helped. */
 bool fb__loader_may_give_up(const struct fb_loader *loader);

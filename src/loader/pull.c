@@ -54,11 +54,12 @@ static int open_stream(struct fb__epoch *epoch, struct fb__reader *reader, struc
 static int refused(uint64_t block_bytes, struct fb_error *error)
 {
     uint64_t limit_bytes = error->limit_bytes;
-    uint64_t required_bytes = error->required_bytes > limit_bytes ? error->required_bytes : limit_bytes + 1;
+    uint64_t missing_bytes = error->required_bytes > limit_bytes ? error->required_bytes - limit_bytes : 1;
+    uint64_t required_bytes = fb__loader_limit_to_try(error);
     return fb__fail_bytes(error, required_bytes, limit_bytes,
-                          "batches beside a block of %llu bytes need %llu bytes more than the limit of %llu: raise "
-                          "memory_limit to %llu or more, or choose a smaller batch_size",
-                          (unsigned long long)block_bytes, (unsigned long long)(required_bytes - limit_bytes),
+                          "batches beside a block of %llu bytes need at least %llu bytes more than the limit of %llu: "
+                          "raise memory_limit to %llu or more, or choose a smaller batch_size",
+                          (unsigned long long)block_bytes, (unsigned long long)missing_bytes,
                           (unsigned long long)limit_bytes, (unsigned long long)required_bytes);
 }
 
@@ -70,7 +71,7 @@ static int begin_batch(struct fb__epoch *epoch, struct fb__worker *worker, struc
         fb__pool_take(epoch->loader->pool, reader->next_index, row_count, reader->position, &reader->batch, error);
     fb__worker_enter(worker, FB__WORKER_BUSY);
     reader->filled_rows = 0;
-    return code;
+    return code == ENOBUFS ? refused(reader->grant.booked_bytes, error) : code;
 }
 
 /* The bytes of the largest block so far, where the grant has less. */
@@ -165,7 +166,6 @@ int fb__pull_work(void *context, struct fb__worker *worker, struct fb_error *err
     if (code) return code;
     if (!reader->batch && batch_rows > 0) {
         code = begin_batch(epoch, worker, reader, batch_rows, error);
-        if (code == ENOBUFS) return refused(reader->grant.booked_bytes, error);
         if (code) return code;
     }
     if (!reader->is_open) {
@@ -181,7 +181,6 @@ int fb__pull_work(void *context, struct fb__worker *worker, struct fb_error *err
     }
     if (!reader->batch) {
         code = begin_batch(epoch, worker, reader, reader->block_rows, error);
-        if (code == ENOBUFS) return refused(reader->grant.booked_bytes, error);
         if (code) return code;
     }
     return fill(epoch, worker, reader, error);

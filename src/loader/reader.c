@@ -181,13 +181,14 @@ static int fill_part(struct fb__epoch *epoch, struct fb__worker *worker, struct 
 static int refused(const struct fb__epoch *epoch, const struct fb__reader *reader, struct fb_error *error)
 {
     uint64_t limit_bytes = error->limit_bytes;
-    uint64_t required_bytes = error->required_bytes > limit_bytes ? error->required_bytes : limit_bytes + 1;
+    uint64_t missing_bytes = error->required_bytes > limit_bytes ? error->required_bytes - limit_bytes : 1;
+    uint64_t required_bytes = fb__loader_limit_to_try(error);
     uint64_t row = reader->position - epoch->loader->plan.unit_start[reader->unit];
     fb__fail_bytes(error, required_bytes, limit_bytes,
-                   "rows from %llu on need %llu bytes more than the limit of %llu: raise memory_limit to %llu or more, "
-                   "or choose a smaller batch_size",
-                   (unsigned long long)row, (unsigned long long)(required_bytes - limit_bytes),
-                   (unsigned long long)limit_bytes, (unsigned long long)required_bytes);
+                   "rows from %llu on need at least %llu bytes more than the limit of %llu: raise memory_limit to %llu "
+                   "or more, or choose a smaller batch_size",
+                   (unsigned long long)row, (unsigned long long)missing_bytes, (unsigned long long)limit_bytes,
+                   (unsigned long long)required_bytes);
     fb__fail_at(error, (int64_t)reader->unit, (int64_t)row);
     return ENOBUFS;
 }
