@@ -23,7 +23,7 @@ PACKAGE_SOURCES := $(shell find include src python meson.build meson.options pyp
 C_FILES := $(shell find include src python tests examples -name '*.[ch]')
 PYTHON_FOLDERS := $(wildcard python tests benchmarks examples scripts)
 
-.PHONY: help setup setup-system demo install-c test check asan ubsan tsan soak bench fmt lint clean FORCE
+.PHONY: help setup setup-system demo install-c test check asan ubsan tsan fuzz soak bench fmt lint clean FORCE
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -160,6 +160,19 @@ CAN_SETARCH = $(shell setarch -R true 2>/dev/null && echo yes)
 tsan: export TSAN_OPTIONS := halt_on_error=1:second_deadlock_stack=1
 tsan: $(BUILD)/tsan/build.ninja ## C tests and threaded stress under TSan
 	@$(call run-c-tests,tsan,$(if $(CAN_SETARCH),--wrapper 'setarch -R'))
+
+# The core and the target by clang, whose libFuzzer looks for new inputs and adds them to $(BUILD)/fuzz/found; what makes
+# the target fail stays in $(BUILD)/fuzz. ARGS are libFuzzer's.
+MESON_fuzz := -Dextension=false -Dlibrary=false -Dwerror=$(WERROR) -Doptimization=1 -Db_sanitize=address,undefined \
+              -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link
+$(BUILD)/fuzz/build.ninja: export CC := clang
+fuzz: export ASAN_OPTIONS := detect_leaks=1
+fuzz: export UBSAN_OPTIONS := print_stacktrace=1:halt_on_error=1
+fuzz: $(BUILD)/fuzz/build.ninja ## libFuzzer over Arrow data (needs clang): make fuzz ARGS=-max_total_time=600
+	@$(IN_VENV) ninja --quiet -C $(BUILD)/fuzz tests/fuzz/fuzz_arrow
+	@mkdir -p $(BUILD)/fuzz/found
+	@cd $(BUILD)/fuzz && tests/fuzz/fuzz_arrow -max_len=160 -timeout=30 -print_final_stats=1 $(ARGS) found \
+	  $(CURDIR)/tests/fuzz/corpus
 
 # Programs are built as they are needed; --minutes says for how long, see tests/soak/run.py.
 soak: .venv/test.stamp .venv/package.stamp $(foreach name,test asan tsan,$(BUILD)/$(name)/build.ninja) ## every campaign at length, summed up in tests/soak/results.md

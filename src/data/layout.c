@@ -75,7 +75,8 @@ static uint32_t add_region(struct fb__layout *layout, struct fb__region region)
 static void number_regions(struct fb__layout *layout)
 {
     layout->region_count = 0;
-    struct fb__node *end = layout->nodes + layout->node_count;
+    /* Without nodes there is no memory of them, and no place in it. */
+    struct fb__node *end = layout->node_count > 0 ? layout->nodes + layout->node_count : layout->nodes;
     for (struct fb__node *node = layout->nodes; node < end; node++) {
         if (node->is_variable || node->kind != FB__NODE_FIXED) continue;
         node->values_region =

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.md")
 KEPT_SUMMARIES = 10
 NO_SEED = "-"
+CORPUS = str(ROOT / "tests/fuzz/corpus")
 
 HEAD = """# Long runs
 
@@ -74,6 +75,8 @@ CAMPAIGNS = [
     *in_c("tests/faults/sweep_budget", ("SEED", "1000"), ("SEED", "300"), ("SEED", "100")),
     *in_c("tests/stress/stress_loader", ("SEED", "1000"), ("SEED", "500"), ("SEED", "200")),
     Campaign("properties.py", "test", "tests/soak/properties.py", ("SEED", "500")),
+    Campaign("fuzz_arrow", "test", "tests/fuzz/replay", (CORPUS, "SEED", "300000")),
+    Campaign("fuzz_arrow, ASan", "asan", "tests/fuzz/replay", (CORPUS, "SEED", "100000")),
     Campaign("sweep_loader.py", "test", "tests/faults/sweep_loader.py", ("1",)),
     Campaign("sweep_limits.py", "test", "tests/faults/sweep_limits.py", ("500", "300")),
     Campaign("sweep_objects.py", "test", "tests/faults/sweep_objects.py", ("1",)),
