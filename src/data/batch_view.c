@@ -59,27 +59,6 @@ static const struct fb__node *plain_elements(const struct fb__layout *layout, co
     return node->kind == FB__NODE_FIXED ? node : NULL;
 }
 
-static enum fb_column_kind kind_of(const struct fb__node *node)
-{
-    switch (node->kind) {
-    case FB__NODE_BINARY:
-        return FB_COLUMN_BINARY;
-    case FB__NODE_LIST:
-        return FB_COLUMN_LIST;
-    case FB__NODE_FIXED_LIST:
-        return FB_COLUMN_FIXED_LIST;
-    case FB__NODE_STRUCT:
-        return FB_COLUMN_STRUCT;
-    case FB__NODE_NULL:
-        return FB_COLUMN_NULL;
-    case FB__NODE_FIXED:
-    case FB__NODE_DICTIONARY:
-    case FB__NODE_RUN_END:
-        break;
-    }
-    return FB_COLUMN_FIXED;
-}
-
 /* A node and what is below it as a column of row_count rows. */
 static void show_node(const struct fb_batch *batch, uint32_t column, uint32_t index, uint64_t row_count,
                       struct fb_column *out)
@@ -90,7 +69,7 @@ static void show_node(const struct fb_batch *batch, uint32_t column, uint32_t in
     uint64_t list_size;
     const struct fb__node *elements = plain_elements(layout, node, &list_size);
     *out = (struct fb_column){
-        .kind = elements ? FB_COLUMN_FIXED : kind_of(node),
+        .kind = elements ? FB_COLUMN_FIXED : fb__layout_kind(node->kind),
         .name = layout->nodes[index].name ? layout->nodes[index].name : "",
         .format = format_of(node),
         .row_count = row_count,

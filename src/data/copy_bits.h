@@ -22,6 +22,12 @@ static inline struct fb__validity fb__array_validity(const struct ArrowArray *ar
     return (struct fb__validity){array->buffers[0], first};
 }
 
+static inline bool fb__is_null(const struct fb__validity *validity, uint64_t element)
+{
+    uint64_t bit = validity->first + element;
+    return validity->bits != NULL && (validity->bits[bit / 8] >> bit % 8 & 1) == 0;
+}
+
 static inline uint64_t fb__low_bits(uint64_t count)
 {
     return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;

@@ -13,12 +13,6 @@
 #define BLOCK_ROWS 256
 #define NO_ROW UINT64_MAX
 
-static bool is_null(const struct fb__validity *validity, uint64_t element)
-{
-    uint64_t bit = validity->first + element;
-    return validity->bits != NULL && (validity->bits[bit / 8] >> bit % 8 & 1) == 0;
-}
-
 /* ---- indices --------------------------------------------------------------------------------------------------- */
 
 /* Signed and unsigned indices read the same: those of rows that are not null are not negative. */
@@ -70,7 +64,7 @@ static void load_block(const struct fb__node *node, const struct ArrowArray *arr
         values->length > 0 ? fb__array_validity(values, 0) : (struct fb__validity){NULL, 0};
     if (of_values.bits == NULL) return;
     for (uint64_t i = 0; i < block->count; i++) {
-        if (block->rows[i] == NO_ROW || !is_null(&of_values, block->rows[i])) continue;
+        if (block->rows[i] == NO_ROW || !fb__is_null(&of_values, block->rows[i])) continue;
         block->rows[i] = NO_ROW;
         block->has_nulls = true;
     }
@@ -198,9 +192,9 @@ static int append_any_values(struct fb__filling *filling, const struct fb__node 
     const uint8_t *indices = (const uint8_t *)array->buffers[1] + first * node->source_bytes;
     int code = 0;
     for (uint64_t i = 0; i < count && code == 0; i++) {
-        if (is_null(&validity, i) && filling->refuses_nulls)
+        if (fb__is_null(&validity, i) && filling->refuses_nulls)
             code = fb__copy_refuse_null(filling, node, i);
-        else if (is_null(&validity, i))
+        else if (fb__is_null(&validity, i))
             code = fb__copy_append_nulls(filling, child, 1, slot + i);
         else
             code = fb__copy_append(filling, child, values,
@@ -271,7 +265,7 @@ static int repeat_fixed(struct fb__filling *filling, const struct fb__node *node
     const struct fb__validity validity = fb__array_validity(values, row);
     int code = fb__copy_check_nulls(filling, node, &validity, 1);
     if (code) return code;
-    if (is_null(&validity, 0)) return fb__copy_append_null_fixed(filling, node, count, slot);
+    if (fb__is_null(&validity, 0)) return fb__copy_append_null_fixed(filling, node, count, slot);
     uint8_t *at, *valid;
     uint64_t width = node->element_bytes;
     code = fb__copy_values_at(filling, node, count, slot, &at);

@@ -19,12 +19,6 @@ static uint32_t load_32(const uint8_t *at)
     return value;
 }
 
-static bool is_null(const struct fb__validity *validity, uint64_t row)
-{
-    uint64_t bit = validity->first + row;
-    return validity->bits != NULL && (validity->bits[bit / 8] >> bit % 8 & 1) == 0;
-}
-
 /* Where the bytes of a view lie that was checked. */
 static const uint8_t *bytes_of(const struct ArrowArray *array, const uint8_t *view, uint32_t length)
 {
@@ -43,7 +37,7 @@ int fb__copy_append_view(struct fb__filling *filling, const struct fb__node *nod
     if (code) return code;
     uint64_t total_bytes = 0;
     for (uint64_t row = 0; row < count; row++) {
-        uint64_t length = is_null(&validity, row) ? node->fill_bytes : load_32(views + row * VIEW_BYTES);
+        uint64_t length = fb__is_null(&validity, row) ? node->fill_bytes : load_32(views + row * VIEW_BYTES);
         fb__copy_store(lengths, node->offset_bytes, row, length);
         total_bytes = fb__copy_add_product(total_bytes, length, 1);
     }
@@ -52,7 +46,7 @@ int fb__copy_append_view(struct fb__filling *filling, const struct fb__node *nod
     if (code) return code;
     for (uint64_t row = 0; row < count; row++) {
         const uint8_t *view = views + row * VIEW_BYTES;
-        bool has_fill = is_null(&validity, row);
+        bool has_fill = fb__is_null(&validity, row);
         uint64_t length = has_fill ? node->fill_bytes : load_32(view);
         if (length == 0) continue;
         memcpy(bytes, has_fill ? node->fill : bytes_of(array, view, (uint32_t)length), length);

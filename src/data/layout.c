@@ -173,7 +173,7 @@ static bool place_batch(struct fb__layout *layout, const uint64_t *row_bytes)
 
 /* ---- columns at a glance ------------------------------------------------------------------------------------- */
 
-static enum fb_column_kind kind_of(enum fb__node_kind kind)
+enum fb_column_kind fb__layout_kind(enum fb__node_kind kind)
 {
     switch (kind) {
     case FB__NODE_BINARY:
@@ -199,7 +199,7 @@ static void set_glance(const struct fb__layout *layout, struct fb__column_layout
     const struct fb__node *root = &layout->nodes[column->root];
     const struct fb__node *stored = fb__layout_stored(layout, root);
     column->format = root->format;
-    column->kind = column->is_dictionary ? FB_COLUMN_DICTIONARY : kind_of(stored->kind);
+    column->kind = column->is_dictionary ? FB_COLUMN_DICTIONARY : fb__layout_kind(stored->kind);
     column->list_size = 1;
     column->leaf = FB__NONE;
     column->values_region = column->offsets_region = column->valid_region = FB__NONE;
@@ -212,7 +212,7 @@ static void set_glance(const struct fb__layout *layout, struct fb__column_layout
     }
     bool is_list = leaf != stored;
     if (leaf->kind != FB__NODE_FIXED && (is_list || leaf->kind != FB__NODE_BINARY)) return;
-    if (!column->is_dictionary) column->kind = kind_of(leaf->kind);
+    if (!column->is_dictionary) column->kind = fb__layout_kind(leaf->kind);
     if (leaf->kind == FB__NODE_FIXED) column->element_format = leaf->stored_format ? leaf->stored_format : leaf->format;
     column->copy = leaf->copy;
     column->source_bytes = leaf->source_bytes;

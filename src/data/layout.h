@@ -233,6 +233,9 @@ static inline const struct fb__node *fb__layout_stored(const struct fb__layout *
     return node;
 }
 
+/* What a batch shows of a stored node of this kind. */
+enum fb_column_kind fb__layout_kind(enum fb__node_kind kind);
+
 /* Writes the dotted name of a node, "column.field.field" (list levels say nothing), cut to what fits, NUL-terminated
  * valid UTF-8. */
 void fb__layout_name(const struct fb__layout *layout, uint32_t column, uint32_t node, char *text, size_t text_bytes);

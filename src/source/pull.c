@@ -51,17 +51,6 @@ static int fail_here(const struct pull_cursor *cursor, int code, struct fb_error
 
 /* ---- opening ---- */
 
-static int check_schema(struct pull_cursor *cursor, struct fb_error *error)
-{
-    struct ArrowSchema schema = {0};
-    int code = fb__arrow_stream_schema(&cursor->stream, &schema, error);
-    if (code) return fb__source_foreign_code(code, error);
-    code = fb__arrow_check_stream_schema(cursor->request.layout, cursor->request.columns, cursor->request.column_count,
-                                         &schema, error);
-    fb__arrow_release_schema(&schema);
-    return code;
-}
-
 static int open_pull(struct fb_source *base, const struct fb__open_request *request, union fb__cursor_room *room,
                      struct fb_error *error)
 {
@@ -72,20 +61,7 @@ static int open_pull(struct fb_source *base, const struct fb__open_request *requ
     cursor->request = *request;
     if (error) error->code = 0;
     int code = source->callbacks.open(source->context, &cursor->stream, error);
-    if (code) {
-        /* A failed open gives nothing, whatever it wrote. */
-        memset(&cursor->stream, 0, sizeof cursor->stream);
-        if (error && error->code == 0) fb__fail(error, code, "the stream could not be opened");
-        code = fb__source_foreign_code(code, error);
-    } else if (!cursor->stream.release) {
-        code = fb__fail(error, EIO, "opening the source gave no stream");
-    } else {
-        code = check_schema(cursor, error);
-    }
-    if (code == 0) return 0;
-    fb__arrow_release_stream(&cursor->stream);
-    (void)fb__fail_at(error, 0, -1);
-    return code;
+    return fb__source_check_opened(request, code, "source", &cursor->stream, error);
 }
 
 /* ---- pulling ---- */

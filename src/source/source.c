@@ -231,6 +231,36 @@ int fb__source_foreign_code(int code, struct fb_error *error)
     return code;
 }
 
+static int check_stream_schema(const struct fb__open_request *request, struct ArrowArrayStream *stream,
+                               struct fb_error *error)
+{
+    struct ArrowSchema schema = {0};
+    int code = fb__arrow_stream_schema(stream, &schema, error);
+    if (code) return fb__source_foreign_code(code, error);
+    code = fb__arrow_check_stream_schema(request->layout, request->columns, request->column_count, &schema, error);
+    fb__arrow_release_schema(&schema);
+    return code;
+}
+
+int fb__source_check_opened(const struct fb__open_request *request, int code, const char *what,
+                            struct ArrowArrayStream *stream, struct fb_error *error)
+{
+    if (code) {
+        /* A failed open gives nothing, whatever it wrote. */
+        memset(stream, 0, sizeof *stream);
+        if (error && error->code == 0) fb__fail(error, code, "the %s could not be opened", what);
+        code = fb__source_foreign_code(code, error);
+    } else if (!stream->release) {
+        code = fb__fail(error, EIO, "opening the %s gave no stream", what);
+    } else {
+        code = check_stream_schema(request, stream, error);
+    }
+    if (code == 0) return 0;
+    fb__arrow_release_stream(stream);
+    (void)fb__fail_at(error, (int64_t)request->unit, -1);
+    return code;
+}
+
 void fb__source_note_foreign(struct fb_source *source, uint64_t bytes)
 {
     uint64_t peak_bytes = atomic_load(&source->foreign_peak_bytes);

@@ -160,6 +160,13 @@ static inline uint64_t fb__source_pulled_limit(uint64_t least_bytes, uint64_t bl
     return limit_bytes;
 }
 
+/*
+ * What became of a callback that opens a stream and gave code: 0 where there is one, of the request's columns. Otherwise
+ * *stream is released. what: "unit" or "source", for the error.
+ */
+FB_MUST_CHECK int fb__source_check_opened(const struct fb__open_request *request, int code, const char *what,
+                                          struct ArrowArrayStream *stream, struct fb_error *error);
+
 /* Notes that bytes were there which the ledger could not book. */
 void fb__source_note_foreign(struct fb_source *source, uint64_t bytes);
 
