@@ -445,7 +445,8 @@ struct fb_plan {
 };
 
 /*
- * Plans an epoch over source and refuses a limit that is too small (ENOBUFS with required_bytes). Starts no thread.
+ * Plans an epoch over source and refuses a limit that is too small (ENOBUFS with required_bytes) and a source without
+ * columns (EINVAL). Starts no thread.
  * options: [borrow]. source: [move].
  */
 FB_API FB_MUST_CHECK int fb_loader_create(const struct fb_loader_options *options, struct fb_source *source,

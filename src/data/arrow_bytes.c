@@ -144,10 +144,16 @@ static uint64_t value_bytes(const struct ArrowSchema *schema, const struct Arrow
     return add_saturating(2 * view_width * count, whole_children_bytes(schema, array));
 }
 
-/* first counts from the array's own offset on. */
+/*
+ * first counts from the array's own offset on. Below run ends, list views and dictionaries rows are counted that the
+ * block does not reach and whose contents nobody checked: they may point to what is not there.
+ */
 static uint64_t reached_bytes(const struct ArrowSchema *schema, const struct ArrowArray *array, uint64_t first,
                               uint64_t count)
 {
+    uint64_t length = (uint64_t)array->length;
+    if (first >= length) return 0;
+    if (count > length - first) count = length - first;
     if (count == 0) return 0;
     first += (uint64_t)array->offset;
     uint64_t bytes = array->n_buffers > 0 && array->buffers[0] ? bit_bytes(first, count) : 0;

@@ -56,6 +56,7 @@ int fb_loader_create(const struct fb_loader_options *options, struct fb_source *
 {
     int code = check_options(options, error);
     if (code) return code;
+    if (source->schema.n_children == 0) return fb__fail(error, EINVAL, "the source has no column");
     struct fb__pool *pool;
     code = make_pool(options, source, &pool, error);
     if (code) return code;

@@ -159,7 +159,9 @@ static inline void hostile_read(const struct hostile *hostile, struct fb_source 
     uint64_t row = 0;
     for (int i = 0; i < HOSTILE_BATCHES_MOST; i++) {
         struct fb_batch *batch;
-        outcome->code = fb_loader_next(loader, FB_NO_DEADLINE, false, &batch, &outcome->error);
+        do { /* a fuzzer has a timer whose signal interrupts waits */
+            outcome->code = fb_loader_next(loader, FB_NO_DEADLINE, false, &batch, &outcome->error);
+        } while (outcome->code == EINTR);
         if (outcome->code != 0 || batch == NULL) break;
         uint64_t rows = fb_batch_rows(batch);
         if (hostile->storage == FB_STORAGE_ARROW) {

@@ -163,6 +163,29 @@ static void a_size_that_overflows_is_as_large_as_can_be(void)
     CHECK(bytes_of(list, array, 0, 60) == UINT64_MAX);
 }
 
+/* Below a list view all rows are counted, also those that it does not reach, which nobody checked. */
+static void rows_that_point_to_what_is_not_there_are_not_followed(void)
+{
+    static const uint32_t ends[] = {1, 2, 1000000, 1U << 31, UINT32_MAX};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        struct ArrowSchema schema = fixture_schema("+vl", "c"), inner = fixture_schema("+l", "item");
+        struct ArrowSchema innermost = fixture_schema("+l", "item");
+        fixture_add_field(&innermost, fixture_schema("i", "item"));
+        fixture_add_field(&inner, innermost);
+        fixture_add_field(&schema, inner);
+        struct ArrowArray views = bare(1, 3), lists = bare(2, 2), strays = bare(2, 2);
+        const uint32_t outer[] = {0, 1, ends[i]}, strayed[] = {0, 1, 2};
+        memcpy(fixture_add_buffer(&lists, 1, sizeof outer, 0), outer, sizeof outer);
+        memcpy(fixture_add_buffer(&strays, 1, sizeof strayed, 0), strayed, sizeof strayed);
+        fixture_add_child(&strays, bare(2, 2));
+        fixture_add_child(&lists, strays);
+        fixture_add_child(&views, lists);
+        /* The view, three offsets, and at most both lists below with their elements. */
+        uint64_t bytes = bytes_of(schema, views, 0, 1);
+        CHECK(bytes >= 8 + 12 + 8 + 4 && bytes <= 8 + 12 + 12 + 8);
+    }
+}
+
 int main(void)
 {
     RUN(values_of_fixed_width_take_their_width);
@@ -173,6 +196,7 @@ int main(void)
     RUN(views_count_all_they_may_point_into);
     RUN(what_may_point_anywhere_counts_all_below);
     RUN(a_size_that_overflows_is_as_large_as_can_be);
+    RUN(rows_that_point_to_what_is_not_there_are_not_followed);
     CHECK_EQUAL(fixture_live, 0);
     return 0;
 }

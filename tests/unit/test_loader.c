@@ -125,6 +125,19 @@ static void leaving_out_a_short_batch_has_no_meaning_without_batch_rows(void)
     script_destroy(&script);
 }
 
+static void a_source_without_columns_is_refused(void)
+{
+    struct ArrowSchema schema = {.format = "+s", .release = (void (*)(struct ArrowSchema *))1};
+    struct fb_source *source;
+    struct fb_loader *loader;
+    struct fb_error error;
+    CHECK_EQUAL(fb_source_from_blocks(&schema, NULL, 0, &source, &error), 0);
+    struct fb_loader_options options = default_options();
+    CHECK_EQUAL(fb_loader_create(&options, source, &loader, &error), EINVAL);
+    CHECK_CONTAINS(error.message, "no column");
+    fb_source_release(source);
+}
+
 static void every_reader_leaves_once_in_every_epoch_that_asked_for_a_batch(void)
 {
     uint64_t unit_rows[] = {50, 50, 50};
@@ -465,6 +478,7 @@ int main(void)
     RUN(every_row_comes_once_in_every_epoch);
     RUN(without_batch_rows_every_unit_that_has_rows_is_a_batch);
     RUN(leaving_out_a_short_batch_has_no_meaning_without_batch_rows);
+    RUN(a_source_without_columns_is_refused);
     RUN(every_reader_leaves_once_in_every_epoch_that_asked_for_a_batch);
     RUN(a_stream_of_unknown_cost_is_booked_by_its_own_counter);
     RUN(a_refused_limit_leaves_the_source_with_the_caller);
