@@ -67,6 +67,7 @@ int fb__arrow_stream_schema(struct ArrowArrayStream *stream, struct ArrowSchema 
 {
     memset(out, 0, sizeof *out);
     if (stream->release == NULL) return fb__fail(error, EINVAL, "the Arrow stream was released");
+    if (stream->get_schema == NULL) return fb__fail(error, EINVAL, "the Arrow stream has no get_schema");
     int rc = stream->get_schema(stream, out);
     if (rc != 0) {
         out->release = NULL;
@@ -80,6 +81,7 @@ int fb__arrow_stream_next(struct ArrowArrayStream *stream, struct ArrowArray *ou
 {
     memset(out, 0, sizeof *out);
     if (stream->release == NULL) return fb__fail(error, EINVAL, "the Arrow stream was released");
+    if (stream->get_next == NULL) return fb__fail(error, EINVAL, "the Arrow stream has no get_next");
     int rc = stream->get_next(stream, out);
     if (rc != 0) {
         out->release = NULL;

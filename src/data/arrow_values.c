@@ -215,7 +215,8 @@ bool fb__binary_views_are_inside(const uint8_t *views, const uint8_t *bits, uint
             memcpy(&view, views + i * sizeof view, sizeof view);
             if (view.length < 0) return false;
             if (view.length <= FB__VIEW_INLINE_MOST) continue;
-            if (view.buffer < 0 || (uint64_t)view.buffer >= buffer_count || view.offset < 0) return false;
+            /* A negative number is beyond any as well. */
+            if ((uint64_t)view.buffer >= buffer_count || view.offset < 0) return false;
             int64_t size;
             memcpy(&size, (const uint8_t *)sizes + (uint64_t)view.buffer * sizeof size, sizeof size);
             if ((int64_t)view.offset + view.length > size || buffers[view.buffer] == NULL) return false;

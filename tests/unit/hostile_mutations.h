@@ -511,6 +511,7 @@ static enum verdict there_are_no_runs(struct target *target)
 {
     if (!target_is_runs(target) || !target->is_column || target->rows == 0) return NOT_HERE;
     target->array->children[0]->length = 0;
+    target->array->children[0]->buffers = NULL; /* it needs none */
     return REFUSED;
 }
 static enum verdict a_run_end_is_null(struct target *target)

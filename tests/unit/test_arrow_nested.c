@@ -54,6 +54,58 @@ static void random_good_blocks_of_every_type_pass(void)
     }
 }
 
+/* ---- what only long values show -------------------------------------------------------------------------------- */
+
+static int check_one(const struct bench *bench, struct ArrowArray column, struct fb_error *error)
+{
+    struct ArrowArray block = fixture_array(column.length, 0, 0, 1);
+    fixture_add_child(&block, column);
+    int rc = fb__arrow_check_block(&bench->layout, NULL, 1, &block, error);
+    block.release(&block);
+    return rc;
+}
+
+/* As a number without a sign each of these is inside a dictionary of so many values. */
+static void a_negative_index_is_refused_however_long_the_dictionary_is(void)
+{
+    static const struct {
+        const char *notation;
+        uint64_t width, values;
+        int rc;
+    } cases[] = {{"c[l]", 1, 256, EINVAL},   {"C[l]", 1, 256, 0},   {"C[l]", 1, 255, EINVAL},
+                 {"s[b]", 2, 65536, EINVAL}, {"S[b]", 2, 65536, 0}, {"S[b]", 2, 65535, EINVAL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench bench;
+        make_bench(&bench, cases[i].notation, FB_STORAGE_DENSE);
+        struct maker maker = {.dice = {.state = i}};
+        struct ArrowArray column = fixture_array(3, 0, 0, 2);
+        memset(fixture_add_buffer(&column, 1, 3 * cases[i].width, 0), 0xFF, 3 * cases[i].width);
+        fixture_set_values(&column, maker_array(&maker, bench.schema.children[0]->dictionary, cases[i].values));
+        struct fb_error error;
+        CHECK_EQUAL(check_one(&bench, column, &error), cases[i].rc);
+        if (cases[i].rc != 0)
+            CHECK_CONTAINS(error.message, cases[i].values % 2 == 0 ? "index that is negative" : "indices reach");
+        drop_bench(&bench);
+    }
+}
+
+static void runs_that_end_early_are_refused_however_many_values_there_are(void)
+{
+    for (int32_t end = 4; end <= 6; end++) {
+        struct bench bench;
+        make_bench(&bench, "+r(run_ends=i;values=l)", FB_STORAGE_DENSE);
+        struct maker maker = {.dice = {.state = 1}};
+        struct ArrowArray column = fixture_array(5, 0, 0, 0), ends = fixture_array(1, 0, 0, 2);
+        memcpy(fixture_add_buffer(&ends, 1, 4, 0), &end, 4);
+        fixture_add_child(&column, ends);
+        fixture_add_child(&column, maker_array(&maker, bench.schema.children[0]->children[1], 10));
+        struct fb_error error;
+        CHECK_EQUAL(check_one(&bench, column, &error), end < 5 ? EINVAL : 0);
+        if (end < 5) CHECK_CONTAINS(error.message, "do not reach the end of its rows");
+        drop_bench(&bench);
+    }
+}
+
 /* ---- estimates ------------------------------------------------------------------------------------------------- */
 
 /* What one value takes in pieces, worked out the plainest way. Valid rows only: what is hidden may be counted. */
@@ -209,6 +261,8 @@ static void differences_below_are_named(void)
 int main(void)
 {
     RUN(random_good_blocks_of_every_type_pass);
+    RUN(a_negative_index_is_refused_however_long_the_dictionary_is);
+    RUN(runs_that_end_early_are_refused_however_many_values_there_are);
     RUN(the_bytes_of_rows_without_nulls_are_measured);
     RUN(with_arrow_storage_each_variable_entry_has_a_byte_of_validity);
     RUN(the_schema_of_a_stream_is_the_layouts_for_every_pair_of_types);

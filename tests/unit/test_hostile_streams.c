@@ -15,6 +15,7 @@ struct wild {
     int schema_code; /* get_schema fails so */
     const char *text;
     bool is_mute;         /* there is no get_last_error */
+    bool has_no_get_schema, has_no_get_next;
     bool leaves_a_schema; /* get_schema gives none and says that all is well */
     bool writes_and_fails;
     bool gives_a_column_more, gives_a_column_less, gives_a_negative_block, gives_its_schema_as_a_block;
@@ -85,8 +86,8 @@ static int wild_open_pull(void *context, struct ArrowArrayStream *out, struct fb
 {
     struct wild_state *state = context;
     (void)error;
-    *out = (struct ArrowArrayStream){.get_schema = wild_schema,
-                                     .get_next = wild_next,
+    *out = (struct ArrowArrayStream){.get_schema = state->wild->has_no_get_schema ? NULL : wild_schema,
+                                     .get_next = state->wild->has_no_get_next ? NULL : wild_next,
                                      .get_last_error = state->wild->is_mute ? NULL : wild_error,
                                      .release = wild_release,
                                      .private_data = state};
@@ -159,6 +160,8 @@ static int drive(const struct wild *wild, enum door door, enum fb_storage storag
     return code;
 }
 
+static char long_text[100001]; /* letters of two bytes, from an odd place on */
+
 static const struct {
     const char *name;
     struct wild wild;
@@ -185,6 +188,10 @@ static const struct {
     {"a_code_is_the_least", {.blocks = 2, .code = INT_MIN, .text = "far"}, EIO, "far"},
     {"a_code_says_to_try_again", {.blocks = 2, .code = EAGAIN, .text = "later"}, EIO, "later"},
     {"a_code_says_interrupted", {.blocks = 2, .code = EINTR, .text = "signal"}, EIO, "signal"},
+    {"an_error_is_long", {.blocks = 2, .code = EIO, .text = long_text}, EIO, "\xc3\xa4\xc3\xa4\xc3\xa4"},
+    {"a_code_says_too_late", {.blocks = 2, .code = ETIMEDOUT, .text = "late"}, EIO, "late"},
+    {"a_code_says_stuck", {.blocks = 2, .code = EDEADLK, .text = "stuck"}, EIO, "stuck"},
+    {"a_code_says_no_room", {.blocks = 2, .code = ENOBUFS, .text = "full"}, EIO, "full"},
     {"a_code_says_cancelled", {.blocks = 2, .code = ECANCELED, .text = "stopped"}, EIO, "stopped"},
     {"the_schema_fails", {.schema_code = EIO, .text = "no schema"}, EIO, "no schema"},
     {"a_failing_schema_is_written",
@@ -192,6 +199,8 @@ static const struct {
      EIO,
      "no schema"},
     {"the_schema_fails_without_a_word", {.schema_code = EIO, .is_mute = true}, EIO, "no message"},
+    {"get_schema_is_missing", {.blocks = 2, .has_no_get_schema = true}, EINVAL, "no get_schema"},
+    {"get_next_is_missing", {.blocks = 2, .code = EIO, .has_no_get_next = true}, EINVAL, "no get_next"},
     {"there_is_no_schema", {.leaves_a_schema = true}, EINVAL, "schema"},
     {"a_block_has_a_column_more", {.blocks = 3, .gives_a_column_more = true}, EINVAL, ""},
     {"a_block_has_no_column", {.blocks = 3, .gives_a_column_less = true}, EINVAL, ""},
@@ -230,6 +239,8 @@ static void each_way_for_a_stream_to_misbehave_is_told(void)
 
 int main(void)
 {
+    long_text[0] = 'x';
+    for (size_t i = 1; i + 2 < sizeof long_text; i += 2) memcpy(long_text + i, "\xc3\xa4", 2);
     RUN(each_way_for_a_stream_to_misbehave_is_told);
     return 0;
 }

@@ -342,6 +342,15 @@ static void a_fill_value_is_for_a_leaf_of_a_struct(void)
         CHECK_EQUAL(found, 1);
         drop();
     }
+    const struct fb_fill_value two[] = {{0, 3, "\1\2\3\4", 4}, {0, 0, "\5\6\7\10", 4}};
+    struct fb_loader_options options = {.fill_values = two, .fill_value_count = 2};
+    CHECK_EQUAL(make(notation, options), 0);
+    CHECK(memcmp(layout.nodes[1].fill, "\5\6\7\10", 4) == 0);
+    drop();
+    const struct fb_fill_value same[] = {two[0], two[0]};
+    options.fill_values = same;
+    CHECK_EQUAL(make(notation, options), EINVAL);
+    CHECK_CONTAINS(error.message, "two fill values");
     CHECK_EQUAL(make_filled(notation, (struct fb_fill_value){0, 4, "\1\2\3\4", 4}, 0), EINVAL);
     CHECK_CONTAINS(error.message, "leaf 4 of column 'x', which has 4");
     CHECK_EQUAL(make_filled(notation, (struct fb_fill_value){0, 1, "\1\2\3\4", 4}, 0), EINVAL);
