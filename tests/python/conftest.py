@@ -34,6 +34,7 @@ _SLOW_MODULES = {
     "test_faults",
     "test_fork",
     "test_memory",
+    "test_nested_types",
     "test_parquet_damage",
     "test_sample_files",
     "test_values_properties",
