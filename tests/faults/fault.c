@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define LIVE_MOST 16384
+#define LIVE_MOST 262144
 
 static struct {
     _Atomic int64_t calls, failures, first, end; /* end: -1 for none */
