@@ -116,6 +116,7 @@ static void number_pieces(struct fb__layout *layout)
     }
 }
 
+/* Slots beyond FB__MOST_BYTES are refused by themselves: the doubling of a table's has to end. */
 static bool region_bytes(const struct fb__region *region, uint64_t rows, uint64_t *out)
 {
     uint64_t slots;
